@@ -1,0 +1,78 @@
+# Casemate. `make` lists the targets. All of them want root on Debian 12; `make setup` brings what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Where cargo builds, also when it was told another place.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CASEMATE := $(TARGET)/release/casemate
+LAB := $(TARGET)/release/lab
+# For sudo, which often leaves a rustup installation out of PATH.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+.PHONY: help setup build demo test unit lint deny attack benign lab bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what build, demo and test need (Debian 12, root)
+	@scripts/setup.sh test
+
+build: ## build casemate and the lab, optimised
+	@scripts/setup.sh build
+	$(CARGO) build --release --locked --workspace
+
+demo: ## a container escapes and dies: under a minute after the build
+	@scripts/setup.sh demo
+	$(CARGO) build --release --locked --workspace
+	@scripts/demo.sh
+
+test: setup ## everything a change must pass: lints, unit tests, every attack, the benign corpus once
+	$(CARGO) build --release --locked --workspace
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory attack
+	@$(MAKE) --no-print-directory benign RUNS=1
+
+unit: ## unit and integration tests that need no lab
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --locked --workspace; \
+	else \
+	  $(CARGO) test --locked --workspace; \
+	fi
+
+lint: ## rustfmt, clippy, and cargo-deny where it is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny check licenses bans sources; \
+	else \
+	  echo 'lint: cargo-deny is not installed; make deny installs and runs it'; \
+	fi
+
+deny: ## dependencies: licences, bans, sources, and known vulnerabilities (fetches the advisory database)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+# Both run the release build that is there: `make test` and `make lab` build it first.
+RUNS ?= 1
+attack:
+	$(LAB) attack --casemate $(CASEMATE)
+
+benign:
+	$(LAB) benign --casemate $(CASEMATE) --runs $(RUNS)
+
+lab: setup ## every attack, then the benign corpus three times in a row
+	$(CARGO) build --release --locked --workspace
+	@$(MAKE) --no-print-directory attack
+	@$(MAKE) --no-print-directory benign RUNS=3
+
+bench: ## every number that README quotes
+	@scripts/setup.sh bench
+	$(CARGO) build --release --locked --workspace
+	$(CARGO) xtask bench guard
+
+clean: ## remove what was built here
+	$(CARGO) clean
