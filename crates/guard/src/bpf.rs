@@ -1,0 +1,46 @@
+//! The kernel side as Rust sees it: the skeleton that libbpf-cargo makes of `bpf/guard.bpf.c`, and its record types.
+
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    clippy::nursery,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated code"
+)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
+}
+
+pub(crate) use skeleton::types::{container as ContainerRecord, event as EventRecord, victim as Victim};
+pub(crate) use skeleton::types::{
+    guard_page as Page, guard_settings as GuardSettings, guard_state as GuardState, ns_key as NamespaceKey,
+};
+pub(crate) use skeleton::{GuardMaps, GuardSkel, GuardSkelBuilder};
+
+use std::ptr;
+
+/// A record of the kernel side: integers and arrays of integers only, so any bytes are a value.
+///
+/// # Safety
+/// The type must be valid for every bit pattern and hold no padding that matters.
+pub(crate) unsafe trait Record: Copy {}
+
+// SAFETY: bpf/types.h declares it of integers only.
+unsafe impl Record for ContainerRecord {}
+// SAFETY: bpf/types.h declares it of integers only.
+unsafe impl Record for EventRecord {}
+// SAFETY: bpf/types.h declares it of integers only.
+unsafe impl Record for NamespaceKey {}
+// SAFETY: bpf/types.h declares it of integers only.
+unsafe impl Record for Victim {}
+
+/// Copies a record out of bytes that the kernel side wrote; `None` where there are too few.
+pub(crate) fn decode<T: Record>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length was just checked, read_unaligned needs no alignment, and Record allows any bytes.
+    Some(unsafe { ptr::read_unaligned(bytes.as_ptr().cast::<T>()) })
+}

@@ -1,0 +1,84 @@
+//! What can go wrong while the guard is set up.
+
+use std::path::PathBuf;
+
+/// The guard could not be started, stopped or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not root.
+    #[error("casemate guard needs root: run it with sudo, or as a systemd service")]
+    NotRoot,
+    /// The kernel has no type information.
+    #[error(
+        "/sys/kernel/btf/vmlinux is missing: this kernel was built without CONFIG_DEBUG_INFO_BTF; `casemate doctor` lists kernels that have it"
+    )]
+    NoBtf,
+    /// A second agent.
+    #[error(
+        "another `casemate guard` is running (pid {pid}); stop it, or end the guard with `casemate guard --stop`"
+    )]
+    AlreadyRunning {
+        /// Its process id, 0 where it is not known.
+        pid: i32,
+    },
+    /// The guard is not there.
+    #[error("the guard is not running: start it with `casemate guard`")]
+    NotRunning,
+    /// Pinned maps of another version.
+    #[error(
+        "the pinned guard in {path} is of another version of casemate, with other records: run `casemate guard --stop`, then start this one (running containers are adopted)"
+    )]
+    OtherVersion {
+        /// Where the pins are.
+        path: PathBuf,
+    },
+    /// A file or directory of ours.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// libbpf or the kernel's verifier.
+    #[error("cannot {action} the BPF programs{hint}")]
+    Bpf {
+        /// What was tried.
+        action: &'static str,
+        /// What may help.
+        hint: &'static str,
+        /// What libbpf said.
+        source: libbpf_rs::Error,
+    },
+    /// A system call without a file.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+pub(crate) fn file_error(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.into();
+    move |source| Error::File { action, path, source }
+}
+
+pub(crate) fn bpf_error(action: &'static str) -> impl FnOnce(libbpf_rs::Error) -> Error {
+    move |source| {
+        let hint = match source.kind() {
+            libbpf_rs::ErrorKind::PermissionDenied => {
+                ": the kernel refuses them (CAP_BPF and CAP_PERFMON are needed, and no lockdown); see `casemate doctor`"
+            }
+            _ => "; see `casemate doctor` for what this kernel offers",
+        };
+        Error::Bpf { action, hint, source }
+    }
+}
