@@ -9,12 +9,20 @@ use libbpf_cargo::SkeletonBuilder;
 const SOURCES: &str = "src/bpf";
 
 fn main() {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let object = out.join("guard.bpf.o");
     println!("cargo::rerun-if-changed={SOURCES}");
     println!("cargo::rerun-if-env-changed=CLANG");
+    build("probe");
+    let object = build("guard");
+    let id = fnv1a(&fs::read(&object).expect("clang has just written it"));
+    println!("cargo::rustc-env=GUARD_BUILD={}-{id:016x}", env!("CARGO_PKG_VERSION"));
+}
+
+/// Compiles one source file. Returns the object; the skeleton is beside it.
+fn build(name: &str) -> PathBuf {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let object = out.join(format!("{name}.bpf.o"));
     let mut builder = SkeletonBuilder::new();
-    builder.source(format!("{SOURCES}/guard.bpf.c")).clang_args([
+    builder.source(format!("{SOURCES}/{name}.bpf.c")).clang_args([
         "-mcpu=v3",
         "-Wall",
         "-Wextra",
@@ -24,13 +32,12 @@ fn main() {
     ]);
     builder.obj(&object);
     builder.clang(env::var_os("CLANG").unwrap_or_else(|| "clang-14".into()));
-    if let Err(e) = builder.build_and_generate(out.join("guard.skel.rs")) {
+    if let Err(e) = builder.build_and_generate(out.join(format!("{name}.skel.rs"))) {
         panic!(
             "cannot build the BPF programs in {SOURCES} (is clang-14 installed? `make setup` does it): {e:?}"
         );
     }
-    let id = fnv1a(&fs::read(&object).expect("clang has just written it"));
-    println!("cargo::rustc-env=GUARD_BUILD={}-{id:016x}", env!("CARGO_PKG_VERSION"));
+    object
 }
 
 /// The name of a build: whether the programs that are pinned are these.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::Output;
 
-/// Looks, loads nothing. Exit code 1 where the guard cannot run here.
+/// Tries out which mode works, and leaves nothing behind. Exit code 1 where the guard cannot run here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How the report is written

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use casemate_guard::Invariant;
 
-/// What an invariant catches, what the tracepoint mode can do about it, and how to make an exception.
+/// What an invariant catches, what each mode can do about it, and how to make an exception.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// NS, CRED, FS, SEC, WR, UMH, PROC, MNT, CG or SELF; all of them in short where none is given
@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let text = invariant.explanation();
     writeln!(out, "{invariant}: {}\n", text.rule)?;
     writeln!(out, "Catches: {}\n", text.catches)?;
+    writeln!(out, "In lsm and fmod_ret mode: {}\n", text.prevention)?;
     writeln!(out, "In tracepoint mode: {}\n", text.tracepoint)?;
     writeln!(out, "Exceptions: {}", text.exception)?;
     writeln!(out, "In /etc/casemate/guard.toml:\n")?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use casemate_guard::config::{Config, Mode};
-use casemate_guard::{Format, Options};
+use casemate_guard::config::{Config, Policy};
+use casemate_guard::{Format, Mode, Options};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::Output;
@@ -23,6 +23,11 @@ pub(crate) struct Arguments {
     /// Report violations, kill nothing
     #[arg(long)]
     audit: bool,
+    /// Where verdicts are made [default: the strongest that works on this kernel]
+    ///
+    /// lsm and fmod_ret refuse what breaks a rule, then kill; tracepoint kills at the end of the system call.
+    #[arg(long, value_name = "lsm|fmod_ret|tracepoint")]
+    mode: Option<Mode>,
     /// Any change of a namespace is a violation, even into one the container made itself
     #[arg(long)]
     strict: bool,
@@ -33,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
     /// Take the guard out of the kernel: programs, maps and baselines
-    #[arg(long, conflicts_with_all = ["audit", "strict", "config", "output"])]
+    #[arg(long, conflicts_with_all = ["audit", "mode", "strict", "config", "output"])]
     stop: bool,
 }
 
@@ -45,9 +50,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut config = configuration(arguments.config.as_deref())?;
     if arguments.audit {
-        config.mode = Mode::Audit;
+        config.policy = Policy::Audit;
     }
     config.strict |= arguments.strict;
+    config.mode = arguments.mode.or(config.mode);
     let format = match arguments.output {
         Output::Human => Format::Human,
         Output::Json => Format::Json,

@@ -36,7 +36,7 @@ fn an_unknown_invariant_names_the_known_ones() {
 fn a_bad_configuration_is_named_with_file_line_and_key() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("guard.toml");
-    std::fs::write(&file, "mode = \"enforce\"\n[scope]\nsandbox = \"audit\"\n").expect("written");
+    std::fs::write(&file, "policy = \"enforce\"\n[scope]\nsandbox = \"audit\"\n").expect("written");
     let output = casemate(&["guard", "--config", file.to_str().expect("a text path")]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);

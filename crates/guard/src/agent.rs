@@ -11,7 +11,7 @@ use libbpf_rs::RingBufferBuilder;
 
 use crate::bpf::{EventRecord, decode};
 use crate::collect;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Policy};
 use crate::error::{Error, bpf_error};
 use crate::event::{Body, Event, kind};
 use crate::finish::finish;
@@ -53,12 +53,12 @@ pub fn run(
     }
     let _lock = Lock::take()?;
     let mut kernel = Kernel::start(&options.config)?;
-    let policy = match options.config.mode {
-        Mode::Enforce => "enforce",
-        Mode::Audit => "audit",
+    let policy = match options.config.policy {
+        Policy::Enforce => "enforce",
+        Policy::Audit => "audit",
     };
     let reporter = Reporter::start(options.config, options.format, output)?;
-    reporter.event(Event::now(Body::Ready { mode: "tracepoint", policy, adopted: kernel.adopted }));
+    reporter.event(Event::now(Body::Ready { mode: kernel.mode.name(), policy, adopted: kernel.adopted }));
 
     let verdicts = RefCell::new(VecDeque::new());
     let lifecycle = RefCell::new(VecDeque::new());

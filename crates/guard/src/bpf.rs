@@ -13,6 +13,20 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
 }
 
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    clippy::nursery,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated code"
+)]
+mod probe {
+    include!(concat!(env!("OUT_DIR"), "/probe.skel.rs"));
+}
+
+pub(crate) use probe::ProbeSkelBuilder;
 pub(crate) use skeleton::types::{container as ContainerRecord, event as EventRecord, victim as Victim};
 pub(crate) use skeleton::types::{
     guard_page as Page, guard_settings as GuardSettings, guard_state as GuardState, ns_key as NamespaceKey,

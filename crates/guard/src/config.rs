@@ -1,4 +1,4 @@
-//! The configuration file: mode, scope and exceptions.
+//! The configuration file: policy, mode, scope and exceptions.
 
 mod pattern;
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::invariant::Invariant;
+use crate::mode::Mode;
 use crate::names::Identity;
 
 pub use pattern::{LabelPattern, Pattern};
@@ -19,7 +20,12 @@ pub use pattern::{LabelPattern, Pattern};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// What happens on a violation.
-    pub mode: Mode,
+    pub policy: Policy,
+    /// Where verdicts are made; `None`: at the strongest place that works on this kernel.
+    pub mode: Option<Mode>,
+    /// What containers may not do although it breaks no invariant, because known exploits start with it. Prevention
+    /// modes only.
+    pub deny: Vec<Precondition>,
     /// Whether any namespace change at all is a violation.
     pub strict: bool,
     /// What is watched besides the containers of known runtimes.
@@ -31,12 +37,57 @@ pub struct Config {
 /// What happens on a violation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum Policy {
     /// The container is killed.
     #[default]
     Enforce,
     /// The violation is reported.
     Audit,
+}
+
+/// What known exploits start with and most containers never need. The order is the kernel side's (`enum denial` of
+/// bpf/types.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precondition {
+    /// New user namespaces: two thirds of the public kernelCTF exploits need one.
+    Userns,
+    /// bpf(2).
+    Bpf,
+    /// Sockets of the kernel's crypto interface (CVE-2026-31431).
+    AfAlg,
+    /// Sockets of RxRPC (CVE-2026-43500).
+    AfRxrpc,
+    /// Packet sockets (CVE-2017-7308, CVE-2020-14386).
+    AfPacket,
+    /// io_uring.
+    IoUring,
+    /// Modules that the kernel loads because a container asks for a protocol or file system.
+    ModuleRequest,
+}
+
+impl Precondition {
+    const ALL: [(Self, &str); 7] = [
+        (Self::Userns, "a user namespace"),
+        (Self::Bpf, "bpf(2)"),
+        (Self::AfAlg, "an AF_ALG socket"),
+        (Self::AfRxrpc, "an AF_RXRPC socket"),
+        (Self::AfPacket, "an AF_PACKET socket"),
+        (Self::IoUring, "io_uring"),
+        (Self::ModuleRequest, "a kernel module on demand"),
+    ];
+
+    /// The kernel side's number, as a bit.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// What the kernel side's number stands for.
+    pub(crate) fn words(number: u32) -> &'static str {
+        let at = usize::try_from(number).ok();
+        at.and_then(|at| Self::ALL.get(at)).map_or("something unknown", |(_, words)| words)
+    }
 }
 
 /// What is watched besides the containers of known runtimes.
@@ -108,7 +159,10 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     #[serde(default)]
-    mode: Mode,
+    policy: Policy,
+    mode: Option<Mode>,
+    #[serde(default)]
+    deny: Vec<Precondition>,
     #[serde(default)]
     strict: bool,
     #[serde(default)]
@@ -166,7 +220,14 @@ fn from_text(text: &str) -> Result<Config, Fault> {
         message: error.message().to_owned(),
     })?;
     let exceptions = raw.exceptions.into_iter().map(Exception::from_raw).collect::<Result<_, _>>()?;
-    Ok(Config { mode: raw.mode, strict: raw.strict, scope: raw.scope, exceptions })
+    Ok(Config {
+        policy: raw.policy,
+        mode: raw.mode,
+        deny: raw.deny,
+        strict: raw.strict,
+        scope: raw.scope,
+        exceptions,
+    })
 }
 
 impl Exception {

@@ -69,6 +69,8 @@ pub(crate) fn detail(record: &EventRecord) -> String {
         27 => "changed something by path while it holds a leaked directory outside the container".to_owned(),
         26 => "wrote a sysctl that is a helper knob of the kernel; the write was refused".to_owned(),
         24 => format!("opened `{file}` among the guard's pins"),
+        28 => format!("changed or entered something by path, at `{file}` on a mount outside the container"),
+        29 => format!("received directory `{file}`, which is on a mount outside the container"),
         _ => format!("detail {number}: expected {expected:#x}, seen {seen:#x}"),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::mode::Mode;
+use crate::verifier_log;
+
 /// The guard could not be started, stopped or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +28,25 @@ pub enum Error {
     /// The guard is not there.
     #[error("the guard is not running: start it with `casemate guard`")]
     NotRunning,
+    /// The mode that was asked for does not work here.
+    #[error("mode {mode} does not work on this kernel: {reason}; `casemate doctor` says which one does")]
+    Mode {
+        /// The mode.
+        mode: Mode,
+        /// Why not.
+        reason: String,
+    },
+    /// No mode works here.
+    #[error("the guard cannot run on this kernel: {reason}; see `casemate doctor`")]
+    NoMode {
+        /// Why not the least demanding one.
+        reason: String,
+    },
+    /// `deny` without prevention.
+    #[error(
+        "the configuration denies preconditions (`deny`), which needs mode lsm or fmod_ret, and only tracepoint is used here: remove `deny`, or see `casemate doctor` for what the other modes lack"
+    )]
+    CannotDeny,
     /// Pinned maps of another version.
     #[error(
         "the pinned guard in {path} is of another version of casemate, with other records: run `casemate guard --stop`, then start this one (running containers are adopted)"
@@ -44,12 +66,14 @@ pub enum Error {
         source: std::io::Error,
     },
     /// libbpf or the kernel's verifier.
-    #[error("cannot {action} the BPF programs{hint}")]
+    #[error("cannot {action} the BPF programs{hint}{log}")]
     Bpf {
         /// What was tried.
         action: &'static str,
         /// What may help.
         hint: &'static str,
+        /// What libbpf and the verifier said, where they said something.
+        log: String,
         /// What libbpf said.
         source: libbpf_rs::Error,
     },
@@ -79,6 +103,6 @@ pub(crate) fn bpf_error(action: &'static str) -> impl FnOnce(libbpf_rs::Error) -
             }
             _ => "; see `casemate doctor` for what this kernel offers",
         };
-        Error::Bpf { action, hint, source }
+        Error::Bpf { action, hint, log: verifier_log::take(), source }
     }
 }

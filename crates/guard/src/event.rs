@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::bpf::EventRecord;
+use crate::config::Precondition;
 use crate::describe;
 use crate::invariant::Invariant;
 use crate::names::{Identity, printable};
@@ -20,6 +21,7 @@ pub(crate) mod kind {
     pub(crate) const VIOLATION: u32 = 3;
     pub(crate) const GONE: u32 = 4;
     pub(crate) const UNTAGGED: u32 = 5;
+    pub(crate) const DENIED: u32 = 6;
 }
 
 /// A container in an event.
@@ -90,6 +92,17 @@ pub enum Body {
         /// Violations of this container since the last event that got none of their own.
         suppressed: u32,
     },
+    /// A container was refused what the configuration denies (`deny`), or would have been.
+    Denied {
+        /// What it asked for.
+        what: &'static str,
+        /// `deny` or `audit`.
+        action: &'static str,
+        /// Which container.
+        container: Container,
+        /// Who.
+        process: Process,
+    },
     /// A condemned container is dead, to its last task.
     Killed {
         /// Which.
@@ -159,6 +172,12 @@ pub(crate) fn body(record: &EventRecord, identity: Identity) -> Option<Body> {
             detail: describe::detail(record),
             suppressed: record.suppressed,
         },
+        kind::DENIED => Body::Denied {
+            what: Precondition::words(record.detail),
+            action: if record.action == 1 { "deny" } else { "audit" },
+            container,
+            process,
+        },
         kind::GONE if record.condemned != 0 => {
             Body::Killed { container, elapsed_us: record.elapsed_ns / 1000 }
         }
@@ -208,6 +227,10 @@ impl fmt::Display for Event {
                     write!(f, " (and {suppressed} more violations without an event)")?;
                 }
                 Ok(())
+            }
+            Body::Denied { what, action, container, process } => {
+                let verb = if *action == "deny" { "DENY " } else { "AUDIT" };
+                write!(f, "{verb}  {container}: {process} asked for {what}")
             }
             Body::Killed { container, elapsed_us } => {
                 write!(

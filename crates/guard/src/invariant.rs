@@ -39,6 +39,8 @@ pub struct Explanation {
     pub catches: &'static str,
     /// What the tracepoint mode can and cannot do about it.
     pub tracepoint: &'static str,
+    /// What the prevention modes (lsm, fmod_ret) can and cannot do about it.
+    pub prevention: &'static str,
     /// Who breaks it in good faith, and what to write in the configuration.
     pub exception: &'static str,
 }
@@ -97,6 +99,9 @@ impl Invariant {
                 tracepoint: "The task dies before it returns from the call that changed the namespace. A change made \
                              from inside the kernel to another task is seen at that task's next system call, or by \
                              the sweep within two seconds.",
+                prevention: "Opening or receiving a foreign namespace and setns(2) by pidfd are refused. A change made from inside \
+                             the kernel is found at the task's next use of a file, program, socket, mount, id or other \
+                             task, which is refused, or by the sweep within two seconds.",
                 exception: "Network plug-ins and node agents that enter other namespaces on purpose.",
             },
             Self::Cred => Explanation {
@@ -106,6 +111,8 @@ impl Invariant {
                           into the live credentials.",
                 tracepoint: "The task dies at the end of the system call in which its credentials changed. A container \
                              that was given every capability has nothing to gain, and nothing is seen.",
+                prevention: "Whatever the task tries to use next is refused: a file, a program, a socket, a mount, another \
+                             task. A task that only computes is found by the sweep within two seconds.",
                 exception: "None known: no program raises its own capabilities past its bounding set.",
             },
             Self::Fs => Explanation {
@@ -116,6 +123,9 @@ impl Invariant {
                 tracepoint: "The task dies before it can use what it opened. A call that works on a path alone \
                              (unlink, rename, truncate through /proc/self/fd/N/...) is seen where the directory was \
                              leaked at birth, not where it was received later.",
+                prevention: "The open, the execution, the change by path and chroot(2) are refused, wherever the path began; a \
+                             directory is refused when it is received. chdir(2), and getdents(2) on a directory that \
+                             was leaked at birth, are killed when they return.",
                 exception: "Monitoring agents that read /proc/1/root. Bind mounts given at start need none.",
             },
             Self::Sec => Explanation {
@@ -123,6 +133,7 @@ impl Invariant {
                 catches: "exploits that clear the seccomp mode, filter or thread flag (CVE-2017-5123).",
                 tracepoint: "The task dies at the end of the system call in which the filter went away. Labels of \
                              AppArmor and SELinux are not compared.",
+                prevention: "As for CRED: the next use is refused.",
                 exception: "None known: the kernel offers no way to take a filter away.",
             },
             Self::Wr => Explanation {
@@ -133,6 +144,7 @@ impl Invariant {
                           (CVE-2022-0492), core_pattern.",
                 tracepoint: "The task dies when the open returns, so nothing is written; O_TRUNC has emptied a file by \
                              then. With io_uring an open and a write can share one system call.",
+                prevention: "The open is refused: nothing is written and nothing truncated, through io_uring neither.",
                 exception: "Privileged set-up containers that write core_pattern or register binfmt_misc handlers.",
             },
             Self::Umh => Explanation {
@@ -142,6 +154,8 @@ impl Invariant {
                           release_agent.",
                 tracepoint: "The helper dies before its first instruction; a script dies when its interpreter opens it. \
                              A helper that is the host's own shell with the attacker's arguments is not seen.",
+                prevention: "The kernel's own exec is refused before the program is loaded, a script's too. A helper that is \
+                             the host's own shell with the attacker's arguments is not seen.",
                 exception: "None: an exception for a container covers its files only if you name it.",
             },
             Self::Proc => Explanation {
@@ -151,6 +165,8 @@ impl Invariant {
                           container in the host's pid namespace.",
                 tracepoint: "The task dies when the call returns: an attach has stopped its target, one \
                              process_vm_writev(2) has written.",
+                prevention: "The attach, the transfer, the open of mem and pidfd_getfd(2) are refused before they touch the \
+                             target.",
                 exception: "Debuggers and profilers in the host's pid namespace; network agents that open \
                             /proc/PID/ns/net.",
             },
@@ -158,6 +174,7 @@ impl Invariant {
                 rule: "A block device that the host or another container has mounted is neither mounted nor opened.",
                 catches: "mknod + mount of the host's disk, debugfs(8) and dd on the raw device.",
                 tracepoint: "The task dies when mount(2) or open(2) returns: it reads and writes nothing.",
+                prevention: "The mount is refused. An open of the device is killed when it returns: not a byte is read or written.",
                 exception: "Storage drivers (CSI node plug-ins) and backup containers that work on the host's disks.",
             },
             Self::Cg => Explanation {
@@ -165,6 +182,7 @@ impl Invariant {
                 catches: "writing to cgroup.procs of a cgroup above, to shake off limits (Houdini's escapes) and \
                           guards that go by cgroup.",
                 tracepoint: "The task that writes dies when the move has been made.",
+                prevention: "As in tracepoint mode: there is no hook for the move.",
                 exception: "Containers that manage the host's cgroups: systemd or kubelet in a container.",
             },
             Self::SelfGuard => Explanation {
@@ -174,6 +192,8 @@ impl Invariant {
                           CAP_BPF or CAP_SYS_ADMIN; kill(2) of the agent from the host's pid namespace.",
                 tracepoint: "The task dies with the descriptor, before it can use it. A signal to the agent has been \
                              sent by then: verdicts and kills in the kernel go on without the agent.",
+                prevention: "Map, program and link are refused, and the signal too. BPF_OBJ_GET on a link's pin is killed when it \
+                             returns.",
                 exception: "Other BPF tools in a container that list every map (bpftool, BPF exporters).",
             },
         }

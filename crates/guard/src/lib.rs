@@ -16,18 +16,23 @@ mod event;
 mod finish;
 mod invariant;
 mod load;
+mod mode;
 pub mod names;
 mod pins;
 mod probe;
+mod report;
 mod reporter;
+mod sensors;
 mod shared;
+mod verifier_log;
 
 pub use agent::{Options, run};
 pub use containers::{Namespace, Status, list};
 pub use error::Error;
 pub use event::{Body, Container, Event, Process, SCHEMA};
 pub use invariant::{Explanation, Invariant, UnknownInvariant};
-pub use probe::{Finding, Report, report};
+pub use mode::Mode;
+pub use report::{Finding, Report, report};
 pub use reporter::Format;
 
 /// Takes the guard out of the kernel: programs, maps and baselines. False: there was none.

@@ -7,30 +7,21 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapHandle};
 
 use crate::bpf::{GuardSkel, GuardSkelBuilder, Victim, decode};
-use crate::config::{Config, Mode, Sandboxes};
+use crate::config::{Config, Policy, Sandboxes};
 use crate::error::{Error, bpf_error, file_error};
+use crate::mode::Mode;
 use crate::pins::{self, Pin};
-use crate::probe::{self, Offer};
+use crate::probe::{self, Choice, Offer};
+use crate::sensors::SYSCTL;
 use crate::shared::Shared;
+use crate::verifier_log;
 
-/// The program whose link says that a guard is there.
-pub(crate) const CHECKPOINT: &str = "on_sys_exit";
-
-/// The programs that are attached for good; each has a link of its name.
-const SENSORS: [&str; 8] = [
-    "on_exit",
-    "on_newtask",
-    "on_exec",
-    "on_cgroup_move",
-    "on_io_uring",
-    "on_io_uring_submit",
-    "on_sysctl",
-    CHECKPOINT,
-];
+/// The programs that only the agent runs.
+const ITERATORS: [&str; 3] = ["learn_host", "learn_pins", "sweep"];
 
 /// The maps that outlive the agent.
 const MAPS: [&str; 10] = [
@@ -48,30 +39,33 @@ const MAPS: [&str; 10] = [
 
 /// What the programs are told before they are loaded, and cannot be told otherwise afterwards.
 #[derive(Debug, Hash)]
-struct Policy {
+struct Constants {
+    mode: Mode,
     runtimes: u32,
     sandboxes: u32,
     strict: u32,
+    denials: u32,
 }
 
-impl Policy {
+impl Constants {
     /// `enum policy` of bpf/types.h.
     const ENFORCE: u32 = 0;
     const AUDIT: u32 = 1;
     const IGNORE: u32 = 2;
 
-    fn of(config: &Config) -> Self {
-        let audit = config.mode == Mode::Audit;
+    fn of(config: &Config, mode: Mode) -> Self {
+        let audit = config.policy == Policy::Audit;
         let sandboxes = match config.scope.sandboxes {
             Sandboxes::Ignore => Self::IGNORE,
             Sandboxes::Enforce if !audit => Self::ENFORCE,
             Sandboxes::Enforce | Sandboxes::Audit => Self::AUDIT,
         };
         let runtimes = if audit { Self::AUDIT } else { Self::ENFORCE };
-        Self { runtimes, sandboxes, strict: u32::from(config.strict) }
+        let denials = config.deny.iter().fold(0, |bits, denial| bits | denial.bit());
+        Self { mode, runtimes, sandboxes, strict: u32::from(config.strict), denials }
     }
 
-    /// The number of this build's programs with this policy: never 0, which is none.
+    /// The number of this build's programs with these constants: never 0, which is none.
     fn generation(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         BUILD.hash(&mut hasher);
@@ -89,6 +83,7 @@ pub(crate) struct Kernel {
     pub(crate) shared: Shared,
     sweep: Link,
     pins: Vec<Pin>,
+    pub(crate) mode: Mode,
     /// Tasks of containers that ran before.
     pub(crate) adopted: u64,
 }
@@ -99,15 +94,18 @@ const BUILD: &str = env!("GUARD_BUILD");
 impl Kernel {
     /// Loads and attaches, or joins what is pinned.
     pub(crate) fn start(config: &Config) -> Result<Self, Error> {
-        libbpf_rs::set_print(None);
         pins::prepare()?;
         let pinned = pins::exist();
-        let policy = Policy::of(config);
-        let generation = policy.generation();
         let offer = probe::offer();
+        let mode = mode(config, &offer)?;
+        let mut sensors: Vec<String> = offer.sensors(mode).into_iter().map(|s| s.program).collect();
+        let cgroup2 = if mode == Mode::Tracepoint { offer.sysctl().ok() } else { None };
+        sensors.extend(cgroup2.map(|_| SYSCTL.to_owned()));
+        let constants = Constants::of(config, mode);
+        let generation = constants.generation();
         // Where every pin of this generation is there, the sensors are: the verifier need not see them again.
-        let kept = if active() == Some(generation) { reopen(&offer, generation) } else { None };
-        let mut skel = load(&offer, &policy, pinned, kept.is_some())?;
+        let kept = if active() == Some(generation) { reopen(&sensors, generation) } else { None };
+        let mut skel = load(if kept.is_some() { &[] } else { &sensors }, &constants, pinned)?;
         let mut shared = Shared::map(&MapHandle::try_from(&skel.maps.bss).map_err(bpf_error("read"))?)?;
         shared.change(|settings| {
             settings.agent_tgid = std::process::id();
@@ -118,15 +116,18 @@ impl Kernel {
             Some(links) => links,
             None => {
                 shared.change(|settings| settings.pins_armed = 0);
-                let links = attach(&mut skel, offer.cgroup2.as_deref(), generation)?;
+                let links = attach(&mut skel, &sensors, cgroup2, generation)?;
                 shared.change(|settings| settings.active = generation);
                 links
             }
         };
         // Those of another generation do nothing any more.
         pins::remove_links(|name| !name.starts_with(&pins::link_prefix(generation)))?;
+        let ids = links.iter().map(|(_, link)| Ok(link.info().map_err(bpf_error("look up"))?.id));
+        let ids = ids.collect::<Result<Vec<u32>, Error>>()?;
+        shared.change(|settings| fill(&mut settings.link_ids, &ids));
         let sweep = skel.progs.sweep.attach().map_err(bpf_error("attach"))?;
-        let mut kernel = Self { skel, shared, sweep, pins: pins_of(links, generation)?, adopted: 0 };
+        let mut kernel = Self { skel, shared, sweep, pins: pins_of(links, generation)?, mode, adopted: 0 };
         kernel.learn_pins()?;
         if kernel.shared.settings().adopted == 0 {
             kernel.adopt()?;
@@ -190,21 +191,38 @@ impl Kernel {
     }
 }
 
-fn load(offer: &Offer, policy: &Policy, pinned: bool, attached: bool) -> Result<GuardSkel<'static>, Error> {
+/// The mode that the configuration asks for, or the strongest that works here.
+fn mode(config: &Config, offer: &Offer) -> Result<Mode, Error> {
+    let mode = match config.mode {
+        Some(mode) => offer.check(mode).map(|()| mode).map_err(|reason| Error::Mode { mode, reason })?,
+        None => {
+            let Choice { mode, refused } = offer.choose();
+            let reason = || refused.into_iter().next_back().map_or_else(String::new, |(_, reason)| reason);
+            mode.ok_or_else(|| Error::NoMode { reason: reason() })?
+        }
+    };
+    if !config.deny.is_empty() && !mode.prevents() {
+        return Err(Error::CannotDeny);
+    }
+    Ok(mode)
+}
+
+fn load(sensors: &[String], constants: &Constants, pinned: bool) -> Result<GuardSkel<'static>, Error> {
+    verifier_log::start();
     // One agent a process, for as long as it lives.
     let object = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = GuardSkelBuilder::default().open(object).map_err(bpf_error("open"))?;
     for mut program in open.open_object_mut().progs_mut() {
         let name = program.name().to_string_lossy().into_owned();
-        if SENSORS.contains(&name.as_str()) {
-            program.set_autoload(!attached && offered(offer, &name));
-        }
+        program.set_autoload(ITERATORS.contains(&name.as_str()) || sensors.contains(&name));
     }
-    let constants = open.maps.rodata_data.as_mut().expect("the skeleton maps its .rodata");
-    constants.policy = policy.runtimes;
-    constants.sandbox_policy = policy.sandboxes;
-    constants.strict = policy.strict;
-    constants.generation = policy.generation();
+    let data = open.maps.rodata_data.as_mut().expect("the skeleton maps its .rodata");
+    data.policy = constants.runtimes;
+    data.sandbox_policy = constants.sandboxes;
+    data.strict = constants.strict;
+    data.prevention = u32::from(constants.mode.prevents());
+    data.denials = constants.denials;
+    data.generation = constants.generation();
     for mut map in open.open_object_mut().maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         let short = if name.ends_with(".bss") { "bss" } else { name.as_str() };
@@ -232,54 +250,36 @@ fn run_once(link: &Link) -> Result<(), Error> {
 /// Attaches every sensor. They do nothing before their generation is in force.
 fn attach(
     skel: &mut GuardSkel<'_>,
+    sensors: &[String],
     cgroup2: Option<&Path>,
     generation: u64,
-) -> Result<Vec<(&'static str, Link)>, Error> {
+) -> Result<Vec<(String, Link)>, Error> {
     // Left by a start that was cut off, or by somebody who removed one of them.
     pins::remove_links(|name| name.starts_with(&pins::link_prefix(generation)))?;
-    let p = &mut skel.progs;
     let mut links = Vec::new();
-    links.push(("on_exit", p.on_exit.attach()));
-    links.push(("on_newtask", p.on_newtask.attach()));
-    links.push(("on_exec", p.on_exec.attach()));
-    if p.on_cgroup_move.autoload() {
-        links.push(("on_cgroup_move", p.on_cgroup_move.attach()));
-    }
-    if p.on_io_uring.autoload() {
-        links.push(("on_io_uring", p.on_io_uring.attach()));
-    }
-    if p.on_io_uring_submit.autoload() {
-        links.push(("on_io_uring_submit", p.on_io_uring_submit.attach()));
-    }
-    if let Some(path) = cgroup2 {
-        let root = fs::File::open(path).map_err(file_error("open", path))?;
-        links.push(("on_sysctl", p.on_sysctl.attach_cgroup(root.as_raw_fd())));
-    }
-    links.push((CHECKPOINT, p.on_sys_exit.attach()));
-    let mut attached = Vec::new();
-    for (name, link) in links {
+    for program in skel.object_mut().progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        if !sensors.contains(&name) {
+            continue;
+        }
+        let link = match cgroup2 {
+            Some(path) if name == SYSCTL => {
+                let root = fs::File::open(path).map_err(file_error("open", path))?;
+                program.attach_cgroup(root.as_raw_fd())
+            }
+            _ => program.attach(),
+        };
         let mut link = link.map_err(bpf_error("attach"))?;
-        link.pin(pins::link(generation, name)).map_err(bpf_error("pin"))?;
-        attached.push((name, link));
+        link.pin(pins::link(generation, &name)).map_err(bpf_error("pin"))?;
+        links.push((name, link));
     }
-    Ok(attached)
-}
-
-/// Is there on this host what a sensor attaches to?
-fn offered(offer: &Offer, sensor: &str) -> bool {
-    match sensor {
-        "on_io_uring" => offer.io_uring,
-        "on_io_uring_submit" => offer.io_uring_submit,
-        "on_cgroup_move" => offer.cgroup_attach,
-        "on_sysctl" => offer.cgroup2.is_some(),
-        _ => true,
-    }
+    Ok(links)
 }
 
 /// The links of the same generation, if every one is there.
-fn reopen(offer: &Offer, generation: u64) -> Option<Vec<(&'static str, Link)>> {
-    let wanted = SENSORS.into_iter().filter(|sensor| offered(offer, sensor));
-    wanted.map(|name| Some((name, Link::open(pins::link(generation, name)).ok()?))).collect()
+fn reopen(sensors: &[String], generation: u64) -> Option<Vec<(String, Link)>> {
+    let open = |name: &String| Some((name.clone(), Link::open(pins::link(generation, name)).ok()?));
+    sensors.iter().map(open).collect()
 }
 
 /// The generation that is in force, if a guard of this shape is pinned.
@@ -289,10 +289,10 @@ fn active() -> Option<u64> {
 }
 
 /// Everything that is pinned, by descriptor: the guard lives as long as the pins or the agent.
-fn pins_of(links: Vec<(&'static str, Link)>, generation: u64) -> Result<Vec<Pin>, Error> {
+fn pins_of(links: Vec<(String, Link)>, generation: u64) -> Result<Vec<Pin>, Error> {
     let mut all = Vec::new();
     for (name, link) in links {
-        all.push(Pin::new(pins::link(generation, name), link.as_fd())?);
+        all.push(Pin::new(pins::link(generation, &name), link.as_fd())?);
     }
     for name in MAPS {
         let map =

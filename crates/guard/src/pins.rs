@@ -48,7 +48,7 @@ pub(crate) fn link(generation: u64, name: &str) -> PathBuf {
 /// Is there a guard, whether or not an agent runs?
 pub(crate) fn exist() -> bool {
     names().is_ok_and(|names| {
-        names.iter().any(|name| name.starts_with(LINK) && name.ends_with(crate::load::CHECKPOINT))
+        names.iter().any(|name| name.starts_with(LINK) && name.ends_with(crate::sensors::ALWAYS))
     })
 }
 

@@ -1,46 +1,168 @@
 //! What this kernel offers: every test for a feature is here, and its result is passed down as a value.
 
-use std::fs;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::btf::Btf;
-use serde::Serialize;
+use libbpf_rs::btf::{Btf, BtfType};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
-use crate::pins;
+use crate::bpf::ProbeSkelBuilder;
+use crate::mode::Mode;
+use crate::sensors::{self, Sensor};
+use crate::verifier_log;
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// What the experiment opens.
+const EXPERIMENT: &str = "/dev/null";
 
-/// Tracepoints, fields and mounts that not every host has.
-#[derive(Clone, Debug, Default)]
+/// What the guard found of a kernel.
+#[derive(Debug, Default)]
 pub(crate) struct Offer {
-    /// `io_uring_complete` with a request (since 5.19).
-    pub(crate) io_uring: bool,
-    /// `io_uring_submit_req` (since 6.3).
-    pub(crate) io_uring_submit: bool,
-    /// `cgroup_attach_task`.
-    pub(crate) cgroup_attach: bool,
-    /// Where the version 2 hierarchy is mounted.
-    pub(crate) cgroup2: Option<PathBuf>,
-    required: bool,
+    cgroup2: Option<PathBuf>,
+    /// `bpf_send_signal_task` (since 6.13).
+    pub(crate) kills_others: bool,
+    /// Types and helpers without which there is no guard: what is missing.
+    pub(crate) missing: Vec<&'static str>,
+    present: HashSet<String>,
 }
+
+/// The mode that will run.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// `None`: no mode works here.
+    pub(crate) mode: Option<Mode>,
+    /// The stronger ones, and why they do not work.
+    pub(crate) refused: Vec<(Mode, String)>,
+}
+
+/// What every mode wants, and the BTF type that tells.
+const NEEDED: [(&str, &str); 2] =
+    [("task-local storage (5.11)", "bpf_local_storage"), ("bpf_loop (5.17)", "bpf_loop")];
+
+/// Tracepoints whose arguments are not always what the programs expect, and the type that tells.
+const SHAPES: [(&str, &str); 2] =
+    [("btf_trace_io_uring_complete", "io_cqe"), ("btf_trace_io_uring_submit_req", "io_open")];
 
 fn has(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<libbpf_rs::btf::BtfType<'_>>(name).is_some()
+    btf.type_by_name::<BtfType<'_>>(name).is_some()
 }
 
+/// Looks at the kernel's types and at the mounts; loads nothing.
 pub(crate) fn offer() -> Offer {
     let Ok(btf) = Btf::from_vmlinux() else { return Offer::default() };
+    let mut present = sensors::functions(&btf);
+    for sensor in sensors::of(Mode::Tracepoint) {
+        let shape = SHAPES.iter().find(|(point, _)| *point == sensor.target);
+        if has(&btf, &sensor.target) && shape.is_none_or(|(_, shape)| has(&btf, shape)) {
+            present.insert(sensor.target);
+        }
+    }
     Offer {
         cgroup2: cgroup2_mount(),
-        io_uring: has(&btf, "btf_trace_io_uring_complete") && has(&btf, "io_cqe"),
-        io_uring_submit: has(&btf, "btf_trace_io_uring_submit_req") && has(&btf, "io_open"),
-        cgroup_attach: has(&btf, "btf_trace_cgroup_attach_task"),
-        required: ["sys_exit", "task_newtask", "sched_process_exec", "sched_process_exit"]
-            .iter()
-            .all(|t| has(&btf, &format!("btf_trace_{t}")))
-            && has(&btf, "bpf_local_storage")
-            && has(&btf, "bpf_loop"),
+        kills_others: present.contains("bpf_send_signal_task"),
+        missing: NEEDED.iter().filter(|(_, name)| !has(&btf, name)).map(|(what, _)| *what).collect(),
+        present,
     }
+}
+
+impl Offer {
+    /// The programs of a mode that can be attached here.
+    pub(crate) fn sensors(&self, mode: Mode) -> Vec<Sensor> {
+        sensors::of(mode).into_iter().filter(|sensor| self.present.contains(&sensor.target)).collect()
+    }
+
+    /// Where to attach the program that refuses writes to sysctls in tracepoint mode: the root of cgroup v2, if it is
+    /// mounted. The reason, if there is no place.
+    pub(crate) fn sysctl(&self) -> Result<&Path, &'static str> {
+        match &self.cgroup2 {
+            None => Err("cgroup v2 is not mounted"),
+            Some(_) if !sysctl_programs_know_tasks() => {
+                Err("this kernel has no task-local storage for cgroup programs")
+            }
+            Some(path) => Ok(path),
+        }
+    }
+
+    /// The targets that a mode wants and this kernel does not have.
+    fn lacks(&self, mode: Mode, required: bool) -> Vec<String> {
+        let lacking = |s: &Sensor| s.required == required && !self.present.contains(&s.target);
+        sensors::of(mode).into_iter().filter(lacking).map(|sensor| sensor.target).collect()
+    }
+
+    /// What a mode does without on this kernel. Entries for 32-bit callers are missing where there are none.
+    pub(crate) fn lacking(&self, mode: Mode) -> Vec<String> {
+        self.lacks(mode, false).into_iter().filter(|target| !target.starts_with("__ia32_")).collect()
+    }
+
+    /// Whether a mode works here; if not, why. Prevention is tried out: a thread of ours is refused a file.
+    pub(crate) fn check(&self, mode: Mode) -> Result<(), String> {
+        if !self.missing.is_empty() {
+            return Err(format!("the kernel lacks {}", self.missing.join(", ")));
+        }
+        let lacking = self.lacks(mode, true);
+        if !lacking.is_empty() {
+            return Err(format!("the kernel lacks {}", lacking.join(", ")));
+        }
+        if mode.prevents() { experiment(mode) } else { Ok(()) }
+    }
+
+    /// The strongest mode that works here.
+    pub(crate) fn choose(&self) -> Choice {
+        let mut refused = Vec::new();
+        for mode in Mode::ALL {
+            match self.check(mode) {
+                Ok(()) => return Choice { mode: Some(mode), refused },
+                Err(reason) => refused.push((mode, reason)),
+            }
+        }
+        Choice { mode: None, refused }
+    }
+}
+
+/// Attaches one program of the kind and sees whether it can refuse an open, then whether a program can run behind a
+/// system call.
+fn experiment(mode: Mode) -> Result<(), String> {
+    verifier_log::start();
+    let mut storage = MaybeUninit::uninit();
+    let mut open = ProbeSkelBuilder::default().open(&mut storage).map_err(|e| e.to_string())?;
+    open.progs.lsm.set_autoload(mode == Mode::Lsm);
+    open.progs.fmod_ret.set_autoload(mode == Mode::FmodRet);
+    open.progs.sysctl.set_autoload(false);
+    let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    open.maps.rodata_data.as_mut().expect("the skeleton maps its .rodata").thread = thread;
+    let refused = |e: libbpf_rs::Error| {
+        if e.kind() == libbpf_rs::ErrorKind::PermissionDenied {
+            "the kernel refuses such programs (EPERM)".to_owned()
+        } else {
+            format!("such programs cannot be loaded: {e}")
+        }
+    };
+    let mut skel = open.load().map_err(refused)?;
+    skel.attach().map_err(|e| format!("such programs cannot be attached: {e}"))?;
+    match File::open(EXPERIMENT) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(e) => Err(format!("cannot open {EXPERIMENT} to try it out: {e}")),
+        Ok(_) if mode == Mode::Lsm => {
+            Err("it has no effect: `bpf` is not in the list of active modules (boot with lsm=...,bpf)"
+                .to_owned())
+        }
+        Ok(_) => Err("it has no effect on this kernel".to_owned()),
+    }
+}
+
+/// Whether a program that sees writes to sysctls can find out who writes.
+fn sysctl_programs_know_tasks() -> bool {
+    verifier_log::start();
+    let mut storage = MaybeUninit::uninit();
+    ProbeSkelBuilder::default().open(&mut storage).is_ok_and(|mut open| {
+        open.progs.lsm.set_autoload(false);
+        open.progs.fmod_ret.set_autoload(false);
+        open.progs.fexit.set_autoload(false);
+        open.load().is_ok()
+    })
 }
 
 /// The mount point of the version 2 hierarchy: proc_pid_mountinfo(5), field 5, type behind the dash.
@@ -50,101 +172,6 @@ fn cgroup2_mount() -> Option<PathBuf> {
         let (mount, file_system) = line.split_once(" - ")?;
         file_system.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
     })
-}
-
-/// One thing the guard wants of a kernel.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// What.
-    pub feature: &'static str,
-    /// Is it there?
-    pub present: bool,
-    /// Can the guard run without it?
-    pub required: bool,
-    /// What it is for, or what is lost without it.
-    pub note: String,
-}
-
-/// What the kernel offers, and the mode that follows from it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// `uname -r`.
-    pub kernel: String,
-    /// Each feature.
-    pub findings: Vec<Finding>,
-    /// The mode that `casemate guard` would run in, or `None`.
-    pub mode: Option<&'static str>,
-    /// Why that one.
-    pub reason: String,
-    /// Is a guard there already?
-    pub running: bool,
-}
-
-/// Looks at the running kernel. Loads nothing.
-#[must_use]
-pub fn report() -> Report {
-    let root = rustix::process::geteuid().is_root();
-    let btf = Path::new(VMLINUX_BTF).exists();
-    let points = offer();
-    let signal = Btf::from_vmlinux().is_ok_and(|b| has(&b, "bpf_send_signal_task"));
-    let lsm = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    let lsm = lsm.trim();
-    let finding = |feature, present, required, note: &str| Finding {
-        feature,
-        present,
-        required,
-        note: note.to_owned(),
-    };
-    let findings = vec![
-        finding("root", root, true, "loading BPF programs needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"),
-        finding("BTF", btf, true, "CONFIG_DEBUG_INFO_BTF: where the kernel's fields are"),
-        finding(
-            "tracepoints",
-            points.required,
-            true,
-            "sys_exit, task_newtask, sched_process_exec and _exit as BTF tracepoints, task-local storage (5.11) and bpf_loop (5.17)",
-        ),
-        finding(
-            "io_uring_complete",
-            points.io_uring,
-            false,
-            "5.19: files opened through io_uring; without it, they are seen when used by a system call",
-        ),
-        finding("cgroup_attach_task", points.cgroup_attach, false, "moves out of a cgroup (invariant CG)"),
-        finding(
-            "cgroup v2 mount",
-            points.cgroup2.is_some(),
-            false,
-            "refuses writes to core_pattern and modprobe as they are made; without it, the writer dies after the call",
-        ),
-        finding(
-            "bpf_send_signal_task",
-            signal,
-            false,
-            "6.13: the whole container dies from inside the kernel; without it, the agent finishes the rest",
-        ),
-        finding("task iterator", points.required, true, "adopts running containers, sweeps every second"),
-        finding(
-            "BPF LSM",
-            lsm.split(',').any(|l| l == "bpf"),
-            false,
-            &format!(
-                "for the prevention mode to come; active modules: {}",
-                if lsm.is_empty() { "unknown (securityfs is not mounted)" } else { lsm }
-            ),
-        ),
-    ];
-    let missing: Vec<_> = findings.iter().filter(|f| f.required && !f.present).map(|f| f.feature).collect();
-    let (mode, reason) = if missing.is_empty() {
-        (
-            Some("tracepoint"),
-            "the only mode of this version: kill before the task returns to user space".to_owned(),
-        )
-    } else {
-        (None, format!("missing: {}", missing.join(", ")))
-    };
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    Report { kernel, findings, mode, reason, running: pins::exist() && pins::mounted() }
 }
 
 pub(crate) fn has_btf() -> bool {

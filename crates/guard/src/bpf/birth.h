@@ -150,7 +150,7 @@ static __noinline void record_baseline(struct task_struct *task, struct containe
 {
 	struct pid *pid = BPF_CORE_READ(task, thread_pid);
 	u32 level = BPF_CORE_READ(pid, level);
-	u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
+	u64 at = number(pid) + bpf_core_field_offset(struct pid, numbers) +
 		 (u64)level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr);
 	u32 nr = 0;
 
@@ -160,7 +160,7 @@ static __noinline void record_baseline(struct task_struct *task, struct containe
 	c->init_pid_ptr = (u64)pid;
 	c->init_start_ns = BPF_CORE_READ(task, start_boottime);
 	c->born_ns = bpf_ktime_get_boot_ns();
-	c->bounding = read_caps(&BPF_CORE_READ(task, cred)->cap_bset);
+	c->bounding = read_caps(&BPF_CORE_READ(task, real_cred)->cap_bset);
 	c->seccomp_mode = BPF_CORE_READ(task, seccomp.mode);
 	c->seccomp_filters = BPF_CORE_READ(task, seccomp.filter_count.counter);
 	c->no_new_privs = BPF_CORE_READ(task, atomic_flags) & PFA_NO_NEW_PRIVS;
@@ -168,8 +168,6 @@ static __noinline void record_baseline(struct task_struct *task, struct containe
 	record_root(task, c);
 	record_cgroups(task, c);
 	c->newest_mount = mount_age(newest_mount((u64)BPF_CORE_READ(task, nsproxy, mnt_ns)));
-	if (c->kind == KIND_SANDBOX && in_runtime_cgroup(task))
-		c->kind = KIND_RUNTIME;
 	c->sealed = 1;
 }
 
@@ -199,13 +197,15 @@ static __always_inline void record_home(struct tag *tag)
 /* What a task brings along itself, apart from its container. */
 static __always_inline void record_task(struct task_struct *task, struct tag *tag)
 {
-	const struct cred *c = BPF_CORE_READ(task, cred);
+	const struct cred *c = BPF_CORE_READ(task, real_cred);
 
 	tag->bounding = read_caps(&c->cap_bset);
 	tag->birth_user_ns = (u64)BPF_CORE_READ(c, user_ns);
 	tag->gen = 0;
 	tag->suspect = 0;
 	remember(task, &tag->seen);
+	__builtin_memcpy(tag->next_ids, tag->seen.ids, sizeof(tag->next_ids));
+	tag->in_call = 0;
 	record_stdio(task, tag);
 	record_home(tag);
 }
@@ -268,6 +268,8 @@ static __always_inline bool is_hook(struct task_struct *task, const struct tag *
 
 static __noinline void born(struct task_struct *task, struct container *c)
 {
+	if (c->kind == KIND_SANDBOX && in_runtime_cgroup(task))
+		c->kind = KIND_RUNTIME;
 	record_baseline(task, c);
 	__sync_fetch_and_add(&state.births, 1);
 	tell(EVENT_BIRTH, c, task);
@@ -392,6 +394,7 @@ static __always_inline void inherit(struct task_struct *child, const struct tag 
 		count_tasks(from->cid, 1);
 	__builtin_memcpy(tag, from, sizeof(*tag));
 	tag->suspect = 0;
+	tag->in_call = 0;
 	if (tag->flags & TAG_PROVISIONAL)
 		return;
 	if (clone_flags & CLONE_INTO_CGROUP)

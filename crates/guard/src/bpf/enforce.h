@@ -16,11 +16,11 @@ extern void bpf_task_release(struct task_struct *task) __ksym __weak;
 
 /* What the current system call is; sys_exit fills it, others leave nr at -1. */
 struct call {
-	s64 nr;
 	s64 ret;
 	u64 arg[4];
-	u32 compat;
-	u32 class;
+	s32 nr;
+	u16 compat;
+	u16 class;
 };
 
 /* A verdict in the making. */

@@ -83,7 +83,7 @@ VERIFIED_ALONE bool block_held(u64 cid, u64 file)
 	return (u64)BPF_CORE_READ((struct file *)holder, f_mapping) != mapping;
 }
 
-static __always_inline bool found_file(const struct check *k, u32 invariant, u32 detail, u64 dentry)
+static __noinline bool found_file(const struct check *k, u32 invariant, u32 detail, u64 dentry)
 {
 	struct finding f = { .invariant = invariant, .detail = detail, .dentry = dentry };
 
@@ -144,7 +144,8 @@ static __noinline bool check_file(const struct check *k, u64 file)
 		return true;
 	if (check_entry(k, magic, inode, dentry))
 		return true;
-	if (type == S_IFBLK && !(mode & FMODE_PATH) && block_held(k->tag->cid, file))
+	/* In the middle of the open the device is not there yet. */
+	if (type == S_IFBLK && k->moment != AT_HOOK && !(mode & FMODE_PATH) && block_held(k->tag->cid, file))
 		return found_file(k, INV_MNT, DETAIL_BLOCK_OPEN, dentry);
 	if (mode & FMODE_WRITE) {
 		u64 owner = (u64)BPF_CORE_READ((struct super_block *)sb, s_user_ns);
@@ -159,15 +160,19 @@ static __noinline bool check_file(const struct check *k, u64 file)
  * A file handle names any file of a file system, also one outside the directory that the container has mounted of it:
  * with a mount of one host file as the key, open_by_handle_at(2) opens all others ("shocker").
  */
-static __noinline bool check_handle(const struct check *k, u64 file)
+static __always_inline bool handle_leads_out(u64 file)
 {
 	u64 mnt = (u64)BPF_CORE_READ((struct file *)file, f_path.mnt);
 	u64 dentry = (u64)BPF_CORE_READ((struct file *)file, f_path.dentry);
 	u64 top = (u64)BPF_CORE_READ((struct vfsmount *)mnt, mnt_root);
 
-	if (top == (u64)BPF_CORE_READ((struct vfsmount *)mnt, mnt_sb, s_root) || dentry_below(dentry, top))
-		return check_file(k, file);
-	return found_file(k, INV_FS, DETAIL_OPEN, dentry);
+	return top != (u64)BPF_CORE_READ((struct vfsmount *)mnt, mnt_sb, s_root) && !dentry_below(dentry, top);
+}
+
+static __noinline bool check_handle(const struct check *k, u64 file)
+{
+	return handle_leads_out(file) &&
+	       found_file(k, INV_FS, DETAIL_OPEN, (u64)BPF_CORE_READ((struct file *)file, f_path.dentry));
 }
 
 /* A directory descriptor that a call acts on or below: a leaked or received one leads outside. */

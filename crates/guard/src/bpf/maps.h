@@ -9,7 +9,7 @@
 #include <bpf/bpf_tracing.h>
 #include "types.h"
 
-#define GUARD_OBJECTS 32
+#define GUARD_OBJECTS 96
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -87,6 +87,8 @@ struct {
 const volatile u32 policy = POLICY_ENFORCE;	  /* for containers of a runtime */
 const volatile u32 sandbox_policy = POLICY_AUDIT; /* for other pid-namespace sandboxes */
 const volatile u32 strict = 0;
+const volatile u32 prevention = 0; /* hooks refuse at use; no program at each system call */
+const volatile u32 denials = 0;	   /* bits of enum denial */
 const volatile u64 generation = 0; /* which build with which policy these programs are */
 
 /* What the agent writes. */
@@ -98,6 +100,7 @@ struct guard_settings {
 	u32 adopted;  /* that is done: since then no birth was missed */
 	u32 pins_armed; /* nobody but an intruder removes pins now */
 	u32 pin_fds[GUARD_OBJECTS]; /* descriptors of the agent on its pins, for learn_pins */
+	u32 link_ids[GUARD_OBJECTS]; /* the guard's own links */
 };
 
 /* What the kernel side writes. */
@@ -145,6 +148,15 @@ struct victim _victim = {};
  * would walk the loop again at each call. Its arguments are plain numbers.
  */
 #define VERIFIED_ALONE __attribute__((noinline))
+
+/* A pointer as a plain number: the verifier lets only those into functions that are VERIFIED_ALONE. */
+static __always_inline u64 number(const void *pointer)
+{
+	u64 n = 0;
+
+	bpf_probe_read_kernel(&n, sizeof(n), &pointer);
+	return n;
+}
 
 /* Compare `length` bytes; unrolled, because the BPF back end has no memcmp(). */
 static __always_inline bool same_bytes(const char *a, const char *b, u32 length)

@@ -83,7 +83,15 @@ struct walk {
 	u64 answer;
 };
 
-static long step_host(u32 i, struct walk *w)
+/* The same, smaller: it lies under deep callers. */
+struct search {
+	u64 root;
+	u64 end;
+	u64 m;
+	u64 answer;
+};
+
+static long step_host(u32 i, struct search *w)
 {
 	u64 m = w->m;
 	u64 ns;
@@ -93,7 +101,7 @@ static long step_host(u32 i, struct walk *w)
 		return 1;
 	}
 	ns = (u64)BPF_CORE_READ((struct mount *)m, mnt_ns);
-	if (ns_pointer_valid(ns) && NS_REF(mnt_namespace, ns).ptr == state.host_ns[NS_MNT] &&
+	if (ns_pointer_valid(ns) && ns + bpf_core_field_offset(struct mnt_namespace, ns) == state.host_ns[NS_MNT] &&
 	    (u64)BPF_CORE_READ((struct mount *)m, mnt.mnt_root) == w->root)
 		return 1;
 	w->m = next_instance(m);
@@ -103,7 +111,7 @@ static long step_host(u32 i, struct walk *w)
 /* Does the host's mount namespace show the same tree (superblock and root)? Too many mounts to tell: yes. */
 VERIFIED_ALONE u64 host_mounts(u64 sb, u64 root)
 {
-	struct walk w = { .root = root, .end = end_of_instances(sb), .m = first_instance(sb), .answer = 1 };
+	struct search w = { .root = root, .end = end_of_instances(sb), .m = first_instance(sb), .answer = 1 };
 
 	bpf_loop(MAX_INSTANCES, step_host, &w, 0);
 	return w.answer;

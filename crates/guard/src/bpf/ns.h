@@ -87,7 +87,7 @@ static __always_inline void read_nsproxy(struct task_struct *task, u64 *out)
 static __always_inline u64 pid_namespace_of(struct pid *pid)
 {
 	u32 level = BPF_CORE_READ(pid, level);
-	u64 at = (u64)pid + bpf_core_field_offset(struct pid, numbers) +
+	u64 at = number(pid) + bpf_core_field_offset(struct pid, numbers) +
 		 (u64)level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, ns);
 	u64 ns = 0;
 

@@ -42,18 +42,29 @@ static __noinline bool is_guard_program(u64 aux)
 	return false;
 }
 
-/* Has a pin of the guard been removed? Its inode has no name any more. */
+/* A pin that was removed: its inode has no name any more. */
+static long find_unpinned(u32 i, u32 *unpinned)
+{
+	u64 inode;
+
+	if (i >= GUARD_OBJECTS)
+		return 1;
+	inode = state.pin_inodes[i];
+	if (!inode || BPF_CORE_READ((struct inode *)inode, i_nlink) != 0)
+		return 0;
+	*unpinned = 1;
+	return 1;
+}
+
+/* Has a pin of the guard been removed? */
 static __noinline bool check_unlink(const struct check *k)
 {
+	u32 unpinned = 0;
+
 	if (!settings.pins_armed)
 		return false;
-	for (u32 i = 0; i < GUARD_OBJECTS; i++) {
-		u64 inode = state.pin_inodes[i];
-
-		if (inode && BPF_CORE_READ((struct inode *)inode, i_nlink) == 0)
-			return found(k, INV_SELF, DETAIL_UNPINNED, 0, i);
-	}
-	return false;
+	bpf_loop(GUARD_OBJECTS, find_unpinned, &unpinned, 0);
+	return unpinned && found(k, INV_SELF, DETAIL_UNPINNED, 0, 0);
 }
 
 /* Has bpf(2) returned a descriptor of one of the guard's maps, programs or links? */

@@ -10,6 +10,7 @@ enum call_class {
 	/* Only looked at where the task's state has changed. */
 	CALL_IDS,
 	CALL_UNSHARE,
+	CALL_SETNS,
 	/* Looked at every time. */
 	CALL_ACTIVE,
 	CALL_OPEN = CALL_ACTIVE, /* returns a descriptor */

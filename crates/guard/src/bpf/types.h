@@ -69,6 +69,8 @@ enum detail {
 	DETAIL_UNPINNED,
 	DETAIL_SYSCTL,
 	DETAIL_HELD,
+	DETAIL_PATH,
+	DETAIL_RECEIVED,
 };
 
 enum event_kind {
@@ -77,6 +79,18 @@ enum event_kind {
 	EVENT_VIOLATION,
 	EVENT_GONE,
 	EVENT_UNTAGGED, /* a task could not be tagged: the agent sweeps at once */
+	EVENT_DENIED,	/* a precondition of known exploits was refused; detail is enum denial */
+};
+
+/* What the configuration may forbid to containers: a bit each in `denials`. */
+enum denial {
+	DENY_USERNS,
+	DENY_BPF,
+	DENY_AF_ALG,
+	DENY_AF_RXRPC,
+	DENY_AF_PACKET,
+	DENY_IO_URING,
+	DENY_MODULE_REQUEST,
 };
 
 enum action {
@@ -184,6 +198,8 @@ struct tag {
 	u64 bounding;
 	u64 birth_user_ns;
 	u64 home_mnt; /* the container's root, if files there are nothing but files */
+	u32 next_ids[8];      /* prevention: what set*id calls have announced, as in seen.ids */
+	u32 in_call;	      /* prevention: the class of a call that hooks must know of, or 0 */
 	u64 stdio[STDIO_FDS]; /* inodes of fds 0..2 at birth: /dev/stdout may open them again */
 	u64 suspect;	      /* sweep: what differed the last time */
 	u64 suspect_ns;	      /* and since when */

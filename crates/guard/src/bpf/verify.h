@@ -25,10 +25,9 @@ static __always_inline u32 seccomp_bit(struct task_struct *task)
 	return !!(task->thread_info.flags & TIF_SECCOMP_OLD);
 }
 
-static __always_inline bool differs(struct task_struct *task, const struct seen *seen)
+static __always_inline bool differs(struct task_struct *task, const struct cred *c, const struct seen *seen)
 {
 	struct nsproxy *n = task->nsproxy;
-	const struct cred *c = task->cred;
 	struct fs_struct *fs = task->fs;
 
 	if ((u64)n->uts_ns != seen->ns[NS_UTS] || (u64)n->ipc_ns != seen->ns[NS_IPC] ||
@@ -75,7 +74,7 @@ static __always_inline void read_ids(const struct cred *c, u32 *ids)
 /* Everything as it is now becomes what was verified. */
 static __noinline void remember(struct task_struct *task, struct seen *seen)
 {
-	const struct cred *c = BPF_CORE_READ(task, cred);
+	const struct cred *c = BPF_CORE_READ(task, real_cred);
 
 	read_nsproxy(task, seen->ns);
 	seen->pid = (u64)BPF_CORE_READ(task, thread_pid);
@@ -98,6 +97,7 @@ enum moment {
 	AT_CALL,  /* the current task leaves a system call */
 	AT_EXEC,  /* the current task has just exec'ed */
 	AT_SWEEP, /* another task, stopped wherever it is */
+	AT_HOOK,  /* the current task, in the middle of a call */
 };
 
 struct check {
@@ -105,17 +105,25 @@ struct check {
 	struct tag *tag;
 	const struct call *call; /* NULL but for AT_CALL */
 	u32 moment;
-	u64 other; /* AT_SWEEP: the task as a number, or 0 */
 };
 
 static __always_inline bool judge(const struct check *k, struct finding *f)
 {
-	f->nr = k->call ? (s32)k->call->nr : -1;
-	f->compat = k->call ? k->call->compat : 0;
-	return violation(k->tag->cid, k->other, f);
+	struct task_struct *task = k->task;
+
+	f->nr = -1;
+	f->compat = 0;
+	if (k->call) {
+		f->nr = (s32)k->call->nr;
+		f->compat = k->call->compat;
+	} else if (k->moment == AT_HOOK) {
+		f->nr = BPF_CORE_READ((struct pt_regs *)bpf_task_pt_regs(task), orig_ax);
+		f->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	}
+	return violation(k->tag->cid, k->moment == AT_SWEEP ? number(task) : 0, f);
 }
 
-static __always_inline bool found(const struct check *k, u32 invariant, u32 detail, u64 expected, u64 seen)
+static __noinline bool found(const struct check *k, u32 invariant, u32 detail, u64 expected, u64 seen)
 {
 	struct finding f = { .invariant = invariant, .detail = detail, .expected = expected, .seen = seen };
 
@@ -149,6 +157,19 @@ static __always_inline u64 inum_of(u32 kind, u64 address)
 	return address ? ns_ref(kind, address).inum : 0;
 }
 
+/*
+ * The credentials to judge. In the middle of a call the kernel itself may act under borrowed ones (override_creds() of
+ * overlayfs): then what counts is what the task has by itself.
+ */
+static __always_inline const struct cred *own_creds(const struct check *k)
+{
+	struct task_struct *task = k->task;
+
+	if (k->moment == AT_SWEEP || k->moment == AT_HOOK)
+		return BPF_CORE_READ(task, real_cred);
+	return BPF_CORE_READ(task, cred);
+}
+
 static __noinline bool verify_namespaces(const struct check *k)
 {
 	struct task_struct *task = k->task;
@@ -178,7 +199,7 @@ static __noinline bool verify_namespaces(const struct check *k)
 			return true;
 		seen->pid = pid;
 	}
-	user = (u64)BPF_CORE_READ(task, cred, user_ns);
+	user = (u64)BPF_CORE_READ(own_creds(k), user_ns);
 	if (user != seen->user_ns) {
 		struct ns_ref ref = ns_ref(NS_USER, user);
 
@@ -190,10 +211,15 @@ static __noinline bool verify_namespaces(const struct check *k)
 	return false;
 }
 
+/* Prevention modes hear of set*id calls before they take effect. */
+static __always_inline bool id_announced(const struct tag *tag, u32 i, u32 id)
+{
+	return prevention && tag->next_ids[i] == id;
+}
+
 static __noinline bool verify_credentials(const struct check *k)
 {
-	struct task_struct *task = k->task;
-	const struct cred *c = BPF_CORE_READ(task, cred);
+	const struct cred *c = own_creds(k);
 	struct seen *seen = &k->tag->seen;
 	u64 permitted = read_caps(&c->cap_permitted);
 	u64 effective = read_caps(&c->cap_effective);
@@ -213,10 +239,11 @@ static __noinline bool verify_credentials(const struct check *k)
 	read_ids(c, ids);
 #pragma unroll
 	for (u32 i = 0; i < 8; i++) {
-		if (ids[i] != seen->ids[i] && !ids_may_change &&
+		if (ids[i] != seen->ids[i] && !ids_may_change && !id_announced(k->tag, i, ids[i]) &&
 		    found(k, INV_CRED, DETAIL_IDS, seen->ids[i], ids[i]))
 			return true;
 		seen->ids[i] = ids[i];
+		k->tag->next_ids[i] = ids[i];
 	}
 	return false;
 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::names::Runtime;
 
 const WHOLE: &str = r#"
-mode = "audit"
+policy = "audit"
+mode = "fmod_ret"
+deny = ["userns", "af_alg"]
 strict = true
 [scope]
 sandboxes = "ignore"
@@ -34,14 +36,15 @@ fn container(name: &str, image: &str, labels: &[(&str, &str)]) -> Identity {
 #[test]
 fn an_empty_file_is_the_default() {
     assert_eq!(parse("").unwrap(), Config::default());
-    assert_eq!(Config::default().mode, Mode::Enforce);
+    assert_eq!(Config::default().policy, Policy::Enforce);
     assert_eq!(Config::default().scope.sandboxes, Sandboxes::Audit);
 }
 
 #[test]
 fn a_whole_file() {
     let config = parse(WHOLE).unwrap();
-    assert_eq!((config.mode, config.strict), (Mode::Audit, true));
+    assert_eq!((config.policy, config.mode, config.strict), (Policy::Audit, Some(Mode::FmodRet), true));
+    assert_eq!(config.deny, [Precondition::Userns, Precondition::AfAlg]);
     assert_eq!(config.scope.sandboxes, Sandboxes::Ignore);
     assert_eq!(config.exceptions.len(), 2);
     assert_eq!(config.exceptions[0].invariants, [Invariant::Proc, Invariant::Ns]);
@@ -73,8 +76,13 @@ fn a_pattern_does_not_match_what_is_unknown() {
 #[test]
 fn errors_name_file_line_key_and_remedy() {
     let head = "strict = true\n\n[[exception]]\n";
-    let cases: [(String, &[&str]); 14] = [
-        ("mode = \"enforc\"".into(), &["casemate.toml:1:8: in `mode`: ", "enforc", "`enforce`", "`audit`"]),
+    let cases: [(String, &[&str]); 16] = [
+        ("policy = \"enforc\"".into(), &["casemate.toml:1:10: in `policy`: ", "`enforce`", "`audit`"]),
+        (
+            "mode = 'kprobe'".into(),
+            &["casemate.toml:1:8: in `mode`: ", "`lsm`", "`fmod_ret`", "`tracepoint`"],
+        ),
+        ("deny = ['usrns']".into(), &["casemate.toml:1:9: in `deny`: ", "`userns`", "`af_alg`"]),
         ("\nstrict = 1".into(), &["casemate.toml:2:10: in `strict`: ", "boolean"]),
         ("strikt = true".into(), &["casemate.toml:1:1: in `strikt`: ", "unknown field", "`strict`"]),
         ("[scope]\nsandbox = 1".into(), &["casemate.toml:2:1: in `scope.sandbox`: ", "`sandboxes`"]),
@@ -122,4 +130,12 @@ fn errors_name_file_line_key_and_remedy() {
 fn a_missing_file_is_named() {
     let error = Config::load(Path::new("/nonexistent/casemate.toml")).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/casemate.toml") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn preconditions_have_the_numbers_of_the_kernel_side() {
+    for (number, (precondition, words)) in Precondition::ALL.into_iter().enumerate() {
+        assert_eq!(precondition.bit(), 1 << number);
+        assert_eq!(Precondition::words(u32::try_from(number).unwrap()), words);
+    }
 }

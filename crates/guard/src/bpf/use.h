@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The checkpoint of the prevention modes: where the current task is about to use what it has, in the middle of a
+ * call. What hooks.h names is decided here: true, and the use is refused.
+ */
+#ifndef CASEMATE_USE_H
+#define CASEMATE_USE_H
+
+#include "calls.h"
+
+#define AF_PACKET 17
+#define AF_RXRPC 33
+#define AF_ALG 38
+#define PTRACE_MODE_ATTACH 0x02 /* include/linux/ptrace.h */
+#define MOUNT_DETACHED 0
+
+/* Refused, or only reported: a precondition of known exploits that the configuration forbids to containers. */
+static __noinline bool refused(const struct check *k, u32 denial)
+{
+	struct container *c;
+	struct event *e;
+	u32 action;
+
+	if (!(denials & (1U << denial)))
+		return false;
+	c = bpf_map_lookup_elem(&containers, &k->tag->cid);
+	action = container_action(c, k->tag->cid, INV_COUNT);
+	if (action == ACTION_EXEMPT)
+		return false;
+	if (c && !event_due(c, bpf_ktime_get_boot_ns()))
+		return action == ACTION_KILL;
+	e = bpf_ringbuf_reserve(&verdicts, sizeof(*e), 0);
+	if (!e) {
+		__sync_fetch_and_add(&state.events_lost, 1);
+		return action == ACTION_KILL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = EVENT_DENIED;
+	e->detail = denial;
+	e->action = action;
+	e->time_ns = bpf_ktime_get_boot_ns();
+	e->syscall = -1;
+	describe_task(e, k->task);
+	if (c)
+		describe_container(e, c);
+	bpf_ringbuf_submit(e, 0);
+	return action == ACTION_KILL;
+}
+
+/* Borrowed credentials (io_uring's personalities, access(2)) may be less than the task's own, never more. */
+static __always_inline bool borrows_too_much(const struct check *k)
+{
+	struct task_struct *task = k->task;
+	const struct cred *c = BPF_CORE_READ(task, cred);
+	u64 caps;
+
+	if (c == BPF_CORE_READ(task, real_cred) || (u64)BPF_CORE_READ(c, user_ns) != k->tag->birth_user_ns)
+		return false;
+	caps = read_caps(&c->cap_permitted) | read_caps(&c->cap_effective);
+	return caps & ~k->tag->bounding && found(k, INV_CRED, DETAIL_CAPS, k->tag->bounding, caps);
+}
+
+/* What a hook goes on with. */
+enum entry {
+	PASS, /* not a task of a container */
+	LOOK, /* everything about the task is in order: look at the use itself */
+	DENY, /* it is not, or its container is condemned */
+};
+
+static __noinline u32 checkpoint(const struct check *k)
+{
+	struct task_struct *task = k->task;
+
+	if (condemned(k->tag))
+		return DENY;
+	if (differs(task, task->real_cred, &k->tag->seen) && verify(k))
+		return DENY;
+	if (task->cred != task->real_cred && borrows_too_much(k))
+		return DENY;
+	if (k->tag->flags & TAG_CGROUP && check_cgroup(k))
+		return DENY;
+	return LOOK;
+}
+
+static __always_inline u32 enter(struct check *k)
+{
+	k->task = bpf_get_current_task_btf();
+	k->tag = tag_of(k->task);
+	k->call = NULL;
+	k->moment = AT_HOOK;
+	if (!k->tag || (k->tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+		return PASS;
+	return checkpoint(k);
+}
+
+/* A hook that has nothing more to look at. */
+static __always_inline bool use_any(void)
+{
+	struct check k;
+
+	return enter(&k) == DENY;
+}
+
+/*
+ * A file is opened. The layers of an overlay, pipes and memory files are on mounts in nobody's namespace; the kernel
+ * opens the layers under borrowed credentials. Of those files only namespaces matter here.
+ */
+static __always_inline bool use_open(struct file *file)
+{
+	u64 mnt = (u64)BPF_CORE_READ(file, f_path.mnt);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct check k = { .task = task, .tag = tag_of(task), .moment = AT_HOOK };
+	u64 ns, inode, magic;
+
+	if (!k.tag || (k.tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+		return false;
+	ns = mount_namespace(mnt);
+	if (ns != MOUNT_DETACHED && !ns_pointer_valid(ns)) {
+		inode = (u64)BPF_CORE_READ(file, f_inode);
+		magic = BPF_CORE_READ((struct inode *)inode, i_sb, s_magic);
+		return magic == NSFS_MAGIC && check_entry(&k, magic, inode, (u64)BPF_CORE_READ(file, f_path.dentry));
+	}
+	if (checkpoint(&k) == DENY)
+		return true;
+	if (k.tag->in_call == CALL_OPEN_HANDLE && check_handle(&k, number(file)))
+		return true;
+	return check_file(&k, number(file));
+}
+
+/* A descriptor arrives over a socket or from another process: not a directory outside, not a foreign namespace. */
+static __always_inline bool use_received(struct file *file)
+{
+	struct check k;
+	u64 inode = (u64)BPF_CORE_READ(file, f_inode);
+	u64 mnt = (u64)BPF_CORE_READ(file, f_path.mnt);
+	u64 dentry = (u64)BPF_CORE_READ(file, f_path.dentry);
+	u64 magic = BPF_CORE_READ((struct inode *)inode, i_sb, s_magic);
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	if (magic == NSFS_MAGIC)
+		return check_entry(&k, magic, inode, dentry);
+	if ((BPF_CORE_READ((struct inode *)inode, i_mode) & S_IFMT) != S_IFDIR ||
+	    mount_namespace(mnt) == k.tag->seen.ns[NS_MNT])
+		return false;
+	return mount_foreign(k.tag->cid, mnt) && found_file(&k, INV_FS, DETAIL_RECEIVED, dentry);
+}
+
+/* Something is changed, or the root is moved, by path: `path` names the mount it is on. */
+static __always_inline bool use_path(const struct path *path, u32 invariant)
+{
+	struct check k;
+	u64 mnt = (u64)BPF_CORE_READ(path, mnt);
+	u64 sb = (u64)BPF_CORE_READ(path, mnt, mnt_sb);
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	if (sb == state.pins_sb)
+		return found_file(&k, INV_SELF, DETAIL_PINS, (u64)BPF_CORE_READ(path, dentry));
+	if (mount_namespace(mnt) == k.tag->seen.ns[NS_MNT])
+		return false;
+	return mount_foreign(k.tag->cid, mnt) &&
+	       found_file(&k, invariant, DETAIL_PATH, (u64)BPF_CORE_READ(path, dentry));
+}
+
+/* A program is about to run: for the kernel itself, or in a container. */
+static __always_inline bool use_exec(struct linux_binprm *bprm)
+{
+	struct check k;
+	u64 mnt = (u64)BPF_CORE_READ(bprm, file, f_path.mnt);
+	u32 entry = enter(&k);
+
+	if (!k.tag)
+		return in_force() && state.ready && is_usermode_helper(k.task) && check_helper(k.task, bprm);
+	if (entry != LOOK)
+		return entry == DENY;
+	return mount_namespace(mnt) != k.tag->seen.ns[NS_MNT] && mount_foreign(k.tag->cid, mnt) &&
+	       found_file(&k, INV_FS, DETAIL_EXEC, (u64)BPF_CORE_READ(bprm, file, f_path.dentry));
+}
+
+/* Another task is looked into (ps does it to everybody), attached to, or its namespaces are entered by pidfd. */
+static __always_inline bool use_task(struct task_struct *child, u32 mode)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	if (!(mode & PTRACE_MODE_ATTACH) && k.tag->in_call != CALL_SETNS)
+		return false;
+	return task_foreign(k.tag->cid, number(child)) &&
+	       found(&k, INV_PROC, k.tag->in_call == CALL_SETNS ? DETAIL_NSFILE : DETAIL_PTRACE, 0,
+		     BPF_CORE_READ(child, tgid));
+}
+
+static __always_inline bool use_signal(struct task_struct *target, int signal)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	return signal && is_agent(number(target)) && found(&k, INV_SELF, DETAIL_SIGNAL, 0, signal);
+}
+
+/* A superblock is about to be mounted. */
+static __always_inline bool use_superblock(struct super_block *sb)
+{
+	struct check k;
+	u64 root = (u64)BPF_CORE_READ(sb, s_root);
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	return BPF_CORE_READ(sb, s_bdev) && disk_foreign(k.tag->cid, number(sb), root) &&
+	       found_file(&k, INV_MNT, DETAIL_BLOCK_MOUNT, root);
+}
+
+static __always_inline bool use_moved_mount(const struct path *from)
+{
+	struct check k;
+	u32 entry = enter(&k);
+	u64 mnt = (u64)BPF_CORE_READ(from, mnt);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	return is_host_disk(k.tag->cid, (u64)real_mount(mnt)) &&
+	       found_file(&k, INV_MNT, DETAIL_BLOCK_MOUNT, (u64)BPF_CORE_READ(from, dentry));
+}
+
+/* Since 6.5 block devices are opened by one function; before, by another of the same name: block/fops.c, fs/block_dev.c. */
+static __always_inline bool use_block_device(struct file *file)
+{
+	struct check k;
+
+	if (enter(&k) != LOOK || (BPF_CORE_READ(file, f_mode) & FMODE_PATH))
+		return false;
+	return block_held(k.tag->cid, number(file)) &&
+	       found_file(&k, INV_MNT, DETAIL_BLOCK_OPEN, (u64)BPF_CORE_READ(file, f_path.dentry));
+}
+
+/* bpf(2): links have no hook of their own, but the number that the caller names is in the kernel's copy. */
+static __always_inline bool use_bpf(int cmd, const void *attr)
+{
+	struct check k;
+	u32 entry = enter(&k);
+	u32 link = 0;
+
+	if (entry != LOOK)
+		return entry == DENY;
+	if (cmd == BPF_LINK_GET_FD_BY_ID) {
+		bpf_probe_read_kernel(&link, sizeof(link), attr);
+		for (u32 i = 0; i < GUARD_OBJECTS; i++)
+			if (link && settings.link_ids[i] == link)
+				return found(&k, INV_SELF, DETAIL_BPF, 0, cmd);
+	}
+	return refused(&k, DENY_BPF);
+}
+
+static __always_inline bool use_bpf_map(struct bpf_map *map)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	return is_guard_map(number(map)) && found(&k, INV_SELF, DETAIL_BPF, 0, BPF_MAP_GET_FD_BY_ID);
+}
+
+static __always_inline bool use_bpf_program(struct bpf_prog *program)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	return is_guard_program((u64)BPF_CORE_READ(program, aux)) &&
+	       found(&k, INV_SELF, DETAIL_BPF, 0, BPF_PROG_GET_FD_BY_ID);
+}
+
+/* A set*id call is allowed and about to take effect: these ids are legal from now on. */
+static __always_inline bool use_ids(const struct cred *announced)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK)
+		return entry == DENY;
+	read_ids(announced, k.tag->next_ids);
+	return false;
+}
+
+static __always_inline bool use_precondition(u32 denial)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	return entry == DENY || (entry == LOOK && refused(&k, denial));
+}
+
+static __always_inline bool use_socket(int family, bool kernel)
+{
+	struct check k;
+	u32 entry = enter(&k);
+
+	if (entry != LOOK || kernel)
+		return entry == DENY;
+	switch (family) {
+	case AF_ALG:
+		return refused(&k, DENY_AF_ALG);
+	case AF_RXRPC:
+		return refused(&k, DENY_AF_RXRPC);
+	case AF_PACKET:
+		return refused(&k, DENY_AF_PACKET);
+	default:
+		return false;
+	}
+}
+
+/* An inode without a file system: io_uring_setup(2) makes one of this name (io_uring/io_uring.c). */
+static __always_inline bool use_anonymous(const struct qstr *about)
+{
+	char name[sizeof("[io_uring]")] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(about, name));
+	return same_bytes(name, "[io_uring]", sizeof(name)) && use_precondition(DENY_IO_URING);
+}
+
+#endif
