@@ -97,12 +97,16 @@ pub(crate) fn file_error(
 
 pub(crate) fn bpf_error(action: &'static str) -> impl FnOnce(libbpf_rs::Error) -> Error {
     move |source| {
+        let log = verifier_log::take();
         let hint = match source.kind() {
+            _ if log.contains(verifier_log::REJECTED) => {
+                ": this kernel's verifier rejects one; please report the lines below, and see `casemate doctor` for other modes"
+            }
             libbpf_rs::ErrorKind::PermissionDenied => {
                 ": the kernel refuses them (CAP_BPF and CAP_PERFMON are needed, and no lockdown); see `casemate doctor`"
             }
             _ => "; see `casemate doctor` for what this kernel offers",
         };
-        Error::Bpf { action, hint, log: verifier_log::take(), source }
+        Error::Bpf { action, hint, log, source }
     }
 }

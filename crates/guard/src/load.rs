@@ -15,8 +15,7 @@ use crate::config::{Config, Policy, Sandboxes};
 use crate::error::{Error, bpf_error, file_error};
 use crate::mode::Mode;
 use crate::pins::{self, Pin};
-use crate::probe::{self, Choice, Offer};
-use crate::sensors::SYSCTL;
+use crate::probe::{self, Offer};
 use crate::shared::Shared;
 use crate::verifier_log;
 
@@ -24,11 +23,12 @@ use crate::verifier_log;
 const ITERATORS: [&str; 3] = ["learn_host", "learn_pins", "sweep"];
 
 /// The maps that outlive the agent.
-const MAPS: [&str; 10] = [
+const MAPS: [&str; 11] = [
     "tags",
     "containers",
     "namespaces",
     "made_namespaces",
+    "given_disks",
     "container_dirs",
     "exemptions",
     "blank",
@@ -99,8 +99,8 @@ impl Kernel {
         let offer = probe::offer();
         let mode = mode(config, &offer)?;
         let mut sensors: Vec<String> = offer.sensors(mode).into_iter().map(|s| s.program).collect();
-        let cgroup2 = if mode == Mode::Tracepoint { offer.sysctl().ok() } else { None };
-        sensors.extend(cgroup2.map(|_| SYSCTL.to_owned()));
+        let sysctl = if mode.prevents() { None } else { offer.sysctl() };
+        sensors.extend(sysctl.map(|(program, _)| program.to_owned()));
         let constants = Constants::of(config, mode);
         let generation = constants.generation();
         // Where every pin of this generation is there, the sensors are: the verifier need not see them again.
@@ -116,7 +116,7 @@ impl Kernel {
             Some(links) => links,
             None => {
                 shared.change(|settings| settings.pins_armed = 0);
-                let links = attach(&mut skel, &sensors, cgroup2, generation)?;
+                let links = attach(&mut skel, &sensors, sysctl, generation)?;
                 shared.change(|settings| settings.active = generation);
                 links
             }
@@ -195,11 +195,7 @@ impl Kernel {
 fn mode(config: &Config, offer: &Offer) -> Result<Mode, Error> {
     let mode = match config.mode {
         Some(mode) => offer.check(mode).map(|()| mode).map_err(|reason| Error::Mode { mode, reason })?,
-        None => {
-            let Choice { mode, refused } = offer.choose();
-            let reason = || refused.into_iter().next_back().map_or_else(String::new, |(_, reason)| reason);
-            mode.ok_or_else(|| Error::NoMode { reason: reason() })?
-        }
+        None => offer.choose().map_err(|reason| Error::NoMode { reason })?,
     };
     if !config.deny.is_empty() && !mode.prevents() {
         return Err(Error::CannotDeny);
@@ -251,7 +247,7 @@ fn run_once(link: &Link) -> Result<(), Error> {
 fn attach(
     skel: &mut GuardSkel<'_>,
     sensors: &[String],
-    cgroup2: Option<&Path>,
+    sysctl: Option<(&str, &Path)>,
     generation: u64,
 ) -> Result<Vec<(String, Link)>, Error> {
     // Left by a start that was cut off, or by somebody who removed one of them.
@@ -262,8 +258,8 @@ fn attach(
         if !sensors.contains(&name) {
             continue;
         }
-        let link = match cgroup2 {
-            Some(path) if name == SYSCTL => {
+        let link = match sysctl {
+            Some((sensor, path)) if name == sensor => {
                 let root = fs::File::open(path).map_err(file_error("open", path))?;
                 program.attach_cgroup(root.as_raw_fd())
             }

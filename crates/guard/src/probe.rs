@@ -11,7 +11,7 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
 use crate::bpf::ProbeSkelBuilder;
 use crate::mode::Mode;
-use crate::sensors::{self, Sensor};
+use crate::sensors::{self, SYSCTL, SYSCTL_BY_NS, Sensor};
 use crate::verifier_log;
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -27,15 +27,6 @@ pub(crate) struct Offer {
     /// Types and helpers without which there is no guard: what is missing.
     pub(crate) missing: Vec<&'static str>,
     present: HashSet<String>,
-}
-
-/// The mode that will run.
-#[derive(Debug)]
-pub(crate) struct Choice {
-    /// `None`: no mode works here.
-    pub(crate) mode: Option<Mode>,
-    /// The stronger ones, and why they do not work.
-    pub(crate) refused: Vec<(Mode, String)>,
 }
 
 /// What every mode wants, and the BTF type that tells.
@@ -74,16 +65,11 @@ impl Offer {
         sensors::of(mode).into_iter().filter(|sensor| self.present.contains(&sensor.target)).collect()
     }
 
-    /// Where to attach the program that refuses writes to sysctls in tracepoint mode: the root of cgroup v2, if it is
-    /// mounted. The reason, if there is no place.
-    pub(crate) fn sysctl(&self) -> Result<&Path, &'static str> {
-        match &self.cgroup2 {
-            None => Err("cgroup v2 is not mounted"),
-            Some(_) if !sysctl_programs_know_tasks() => {
-                Err("this kernel has no task-local storage for cgroup programs")
-            }
-            Some(path) => Ok(path),
-        }
+    /// The program that refuses writes to sysctls in tracepoint mode, and the root of cgroup v2, where it is attached.
+    /// `None` where that is not mounted.
+    pub(crate) fn sysctl(&self) -> Option<(&'static str, &Path)> {
+        let path = self.cgroup2.as_deref()?;
+        Some((if sysctl_programs_know_tasks() { SYSCTL } else { SYSCTL_BY_NS }, path))
     }
 
     /// The targets that a mode wants and this kernel does not have.
@@ -109,16 +95,16 @@ impl Offer {
         if mode.prevents() { experiment(mode) } else { Ok(()) }
     }
 
-    /// The strongest mode that works here.
-    pub(crate) fn choose(&self) -> Choice {
-        let mut refused = Vec::new();
+    /// The strongest mode that works here; the reason against the least demanding one, if none does.
+    pub(crate) fn choose(&self) -> Result<Mode, String> {
+        let mut reason = String::new();
         for mode in Mode::ALL {
             match self.check(mode) {
-                Ok(()) => return Choice { mode: Some(mode), refused },
-                Err(reason) => refused.push((mode, reason)),
+                Ok(()) => return Ok(mode),
+                Err(why) => reason = why,
             }
         }
-        Choice { mode: None, refused }
+        Err(reason)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::mode::Mode;
 use crate::pins;
-use crate::probe::{self, Choice, Offer};
+use crate::probe::{self, Offer};
 
 /// One thing the guard wants of a kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +28,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The mode that `casemate guard` would run in, or `None`.
     pub mode: Option<&'static str>,
+    /// All modes that work here, the strongest first.
+    pub modes: Vec<&'static str>,
     /// Why that one.
     pub reason: String,
     /// Is a guard there already?
@@ -40,27 +42,28 @@ pub fn report() -> Report {
     let root = rustix::process::geteuid().is_root();
     let offer = probe::offer();
     let mut findings = basics(root, &offer);
-    let (mode, reason) = if !root {
-        (None, "not root: what the kernel lets root do cannot be tried out".to_owned())
-    } else if !probe::has_btf() {
-        (None, "missing: BTF".to_owned())
-    } else {
-        let Choice { mode, refused } = offer.choose();
-        findings.extend(modes(&offer, mode, &refused));
-        match mode {
-            Some(strongest) if strongest.prevents() => {
-                (mode, "the strongest that works here: refuses, then kills".to_owned())
-            }
-            Some(_) => (
-                mode,
-                "kills before the task returns to user space; prevention does not work here".to_owned(),
-            ),
-            None => (None, refused.last().map_or_else(String::new, |(_, reason)| reason.clone())),
+    let tried = if root && probe::has_btf() { try_modes(&offer) } else { Vec::new() };
+    let modes: Vec<Mode> = tried.iter().filter(|(_, result)| result.is_ok()).map(|(mode, _)| *mode).collect();
+    let reason = match (modes.first(), tried.last()) {
+        (Some(mode), _) if mode.prevents() => "the strongest that works here: refuses, then kills".to_owned(),
+        (Some(_), _) => {
+            "kills before the task returns to user space; prevention does not work here".to_owned()
         }
+        (None, Some((_, Err(reason)))) => reason.clone(),
+        (None, _) if !root => "not root: what the kernel lets root do cannot be tried out".to_owned(),
+        (None, _) => "BTF is missing".to_owned(),
     };
+    findings.extend(tried.iter().map(|(mode, result)| mode_finding(&offer, *mode, result)));
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let running = pins::exist() && pins::mounted();
-    Report { kernel, findings, mode: mode.map(Mode::name), reason, running }
+    Report {
+        kernel,
+        findings,
+        mode: modes.first().copied().map(Mode::name),
+        modes: modes.into_iter().map(Mode::name).collect(),
+        reason,
+        running,
+    }
 }
 
 fn finding(feature: &'static str, present: bool, required: bool, note: impl Into<String>) -> Finding {
@@ -71,7 +74,7 @@ fn basics(root: bool, offer: &Offer) -> Vec<Finding> {
     let lost =
         if offer.missing.is_empty() { "there".to_owned() } else { offer.missing.join(", ") + " missing" };
     let points: Vec<_> = offer.sensors(Mode::Tracepoint).into_iter().map(|sensor| sensor.program).collect();
-    let sysctl = if root { offer.sysctl() } else { Err("not root") };
+    let sysctl = offer.sysctl();
     let has = |program: &str| points.iter().any(|point| point == program);
     vec![
         finding("root", root, true, "loading BPF programs needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"),
@@ -91,12 +94,9 @@ fn basics(root: bool, offer: &Offer) -> Vec<Finding> {
         finding("cgroup_attach_task", has("on_cgroup_move"), false, "moves out of a cgroup (invariant CG)"),
         finding(
             "sysctl programs",
-            sysctl.is_ok(),
+            sysctl.is_some(),
             false,
-            format!(
-                "tracepoint mode refuses writes to core_pattern and modprobe as they are made; without, the writer dies after the call{}",
-                sysctl.err().map_or_else(String::new, |reason| format!(" ({reason})"))
-            ),
+            "tracepoint mode refuses writes to core_pattern and modprobe as they are made; without cgroup v2, the writer dies after the call",
         ),
         finding(
             "bpf_send_signal_task",
@@ -107,24 +107,21 @@ fn basics(root: bool, offer: &Offer) -> Vec<Finding> {
     ]
 }
 
-/// Each mode that was tried: the usable one, and those before it.
-fn modes(offer: &Offer, usable: Option<Mode>, refused: &[(Mode, String)]) -> Vec<Finding> {
-    const FEATURES: [(Mode, &str); 3] =
-        [(Mode::Lsm, "mode lsm"), (Mode::FmodRet, "mode fmod_ret"), (Mode::Tracepoint, "mode tracepoint")];
-    FEATURES
-        .into_iter()
-        .filter_map(|(mode, feature)| {
-            if usable == Some(mode) {
-                let lacking = offer.lacking(mode);
-                let note = if lacking.is_empty() {
-                    "works, with every hook".to_owned()
-                } else {
-                    format!("works, without {}", lacking.join(", "))
-                };
-                return Some(finding(feature, true, false, note));
-            }
-            let (_, reason) = refused.iter().find(|(tried, _)| *tried == mode)?;
-            Some(finding(feature, false, false, reason.clone()))
-        })
-        .collect()
+fn try_modes(offer: &Offer) -> Vec<(Mode, Result<(), String>)> {
+    Mode::ALL.into_iter().map(|mode| (mode, offer.check(mode))).collect()
+}
+
+fn mode_finding(offer: &Offer, mode: Mode, result: &Result<(), String>) -> Finding {
+    let feature = match mode {
+        Mode::Lsm => "mode lsm",
+        Mode::FmodRet => "mode fmod_ret",
+        Mode::Tracepoint => "mode tracepoint",
+    };
+    let lacking = offer.lacking(mode);
+    let note = match result {
+        Err(reason) => reason.clone(),
+        Ok(()) if lacking.is_empty() => "works, with every checkpoint".to_owned(),
+        Ok(()) => format!("works, without {}", lacking.join(", ")),
+    };
+    finding(feature, result.is_ok(), false, note)
 }

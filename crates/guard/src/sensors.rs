@@ -44,6 +44,8 @@ const CALLS: [(&str, &str, bool); 3] = [
 
 /// Refuses writes to sysctls; attached to the root of cgroup v2 (tracepoint mode).
 pub(crate) const SYSCTL: &str = "on_sysctl";
+/// The same for kernels that have no task-local storage for such programs.
+pub(crate) const SYSCTL_BY_NS: &str = "on_sysctl_by_ns";
 
 /// Hooks whose function is not called `security_<hook>`.
 const RENAMED: [(&str, &str); 2] =

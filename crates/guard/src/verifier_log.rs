@@ -7,6 +7,9 @@ use libbpf_rs::PrintLevel;
 /// The verifier gives its reason at the end.
 const SHOWN: usize = 30;
 
+/// Behind the verifier's own words.
+pub(crate) const REJECTED: &str = "END PROG LOAD LOG";
+
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// From here on libbpf's warnings are kept, not printed.

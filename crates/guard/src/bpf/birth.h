@@ -271,6 +271,7 @@ static __noinline void born(struct task_struct *task, struct container *c)
 	if (c->kind == KIND_SANDBOX && in_runtime_cgroup(task))
 		c->kind = KIND_RUNTIME;
 	record_baseline(task, c);
+	record_disks(c->cid, (u64)BPF_CORE_READ(task, nsproxy, mnt_ns));
 	__sync_fetch_and_add(&state.births, 1);
 	tell(EVENT_BIRTH, c, task);
 }

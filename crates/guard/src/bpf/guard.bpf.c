@@ -179,3 +179,23 @@ int on_sysctl(struct bpf_sysctl *ctx)
 	asm volatile("%0 &= 1" : "+r"(dies));
 	return dies ^ 1;
 }
+
+/*
+ * The same where programs of cgroups have no task storage: the writer is known by a namespace that a container was born
+ * with. It is refused here, and judged at the end of the call, which has opened the knob.
+ */
+SEC("cgroup/sysctl")
+int on_sysctl_by_ns(struct bpf_sysctl *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	char name[SYSCTL_LEN] = {};
+	u64 cid;
+
+	if (!ctx->write || !in_force())
+		return 1;
+	bpf_sysctl_get_name(ctx, name, sizeof(name), 0);
+	if (!is_sysctl_knob(name))
+		return 1;
+	cid = owner_by_ns(number(task));
+	return !cid || container_action(bpf_map_lookup_elem(&containers, &cid), cid, INV_WR) != ACTION_KILL;
+}

@@ -4,7 +4,36 @@
 #define CASEMATE_HELPER_H
 
 #include "birth.h"
-#include "files.h"
+#include "proc.h"
+
+#define PROC_PATH_LEN 16
+
+/*
+ * The container of process N, where a helper is called /proc/N/...: a memfd of that process, mostly. The number is in
+ * the host's pid namespace, where the kernel looked it up.
+ */
+VERIFIED_ALONE u64 named_owner(u64 filename)
+{
+	char path[PROC_PATH_LEN] = {};
+	struct ns_ref mnt;
+	u64 task, ns;
+	u32 nr = 0;
+
+	bpf_probe_read_kernel_str(path, sizeof(path), (void *)filename);
+	if (!same_bytes(path, "/proc/", sizeof("/proc/") - 1))
+		return 0;
+	for (u32 i = sizeof("/proc/") - 1; i < PROC_PATH_LEN; i++) {
+		if (path[i] < '0' || path[i] > '9')
+			break;
+		nr = nr * 10 + (path[i] - '0');
+	}
+	task = pid_task(find_pid(state.host_ns[NS_PID] - bpf_core_field_offset(struct pid_namespace, ns), nr));
+	ns = task ? (u64)BPF_CORE_READ((struct task_struct *)task, nsproxy, mnt_ns) : 0;
+	if (!ns)
+		return 0;
+	mnt = NS_REF(mnt_namespace, ns);
+	return ns_birth_cid(mnt);
+}
 
 /*
  * The kernel runs a helper for itself (core_pattern, modprobe, release_agent): its parent is kthreadd. The file must
@@ -27,6 +56,8 @@ static __always_inline bool check_helper(struct task_struct *task, struct linux_
 
 		if (!cid && ref.ptr)
 			cid = ns_birth_cid(ref);
+		if (!cid)
+			cid = named_owner((u64)BPF_CORE_READ(bprm, filename));
 		return violation(cid, 0, &f);
 	}
 	/* Where hooks see every file of an exec, they have seen the script itself. */

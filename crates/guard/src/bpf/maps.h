@@ -46,6 +46,17 @@ struct {
 	__type(value, u64);
 } made_namespaces SEC(".maps");
 
+/*
+ * Trees of disks that containers were given at birth, where mounts have no number that tells their age (before 6.8).
+ * Nothing takes them away but age: a cid is never used twice.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct disk_key);
+	__type(value, u32);
+} given_disks SEC(".maps");
+
 /* Directories on the host that hold a container's files (dentry -> cid). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

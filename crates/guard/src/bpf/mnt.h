@@ -8,6 +8,7 @@
 #define MAX_INSTANCES 65536 /* mounts of one superblock that are looked at */
 #define MAX_DEPTH 64	  /* directories between a file and the root of its mount */
 #define NEWEST_MOUNTS 4
+#define MAX_GIVEN 1024	  /* mounts of a container at its birth */
 
 /* An anonymous mount namespace holds detached trees: number 0, since 6.18 MNT_NS_ANON_INO (include/linux/nsfs.h). */
 #define MNT_NS_ANON_INO 0xEFFFFFF7U
@@ -178,6 +179,25 @@ static long step_disk(u32 i, struct walk *w)
 	return 0;
 }
 
+/* Before 6.8: was the container given this tree, or one that it is part of, at its birth? */
+VERIFIED_ALONE bool disk_given(u64 cid, u64 sb, u64 root)
+{
+	struct disk_key key = { .cid = cid, .sb = sb };
+
+	for (int i = 0; i < MAX_DEPTH && root; i++) {
+		u64 parent;
+
+		key.root = root;
+		if (bpf_map_lookup_elem(&given_disks, &key))
+			return true;
+		parent = (u64)BPF_CORE_READ((struct dentry *)root, d_parent);
+		if (parent == root)
+			return false;
+		root = parent;
+	}
+	return false;
+}
+
 /*
  * Is a tree of a superblock somebody else's? Yes, where it is mounted outside the container since before the container
  * first had it, and was not given to the container at birth. A container's own disk that propagates to the host
@@ -197,6 +217,8 @@ VERIFIED_ALONE u64 disk_foreign(u64 cid, u64 sb, u64 root)
 		.answer = 1,
 	};
 
+	if (!bpf_core_field_exists(struct mount___id, mnt_id_unique) && disk_given(cid, sb, root))
+		return false;
 	bpf_loop(MAX_INSTANCES, step_disk, &w, 0);
 	return w.answer;
 }
@@ -360,6 +382,46 @@ VERIFIED_ALONE u64 older_mount(u64 mnt_ns, u64 m)
 		return older_listed(mnt_ns, m);
 	n = rb_before(m + bpf_core_field_offset(struct mount___tree, mnt_node));
 	return n ? n - bpf_core_field_offset(struct mount___tree, mnt_node) : 0;
+}
+
+struct given {
+	u64 cid;
+	u64 mnt_ns;
+	u64 m;
+};
+
+static long step_given(u32 i, struct given *given)
+{
+	u64 m = given->m;
+	u32 one = 1;
+	u64 sb;
+
+	if (!m)
+		return 1;
+	sb = (u64)BPF_CORE_READ((struct mount *)m, mnt.mnt_sb);
+	if (BPF_CORE_READ((struct super_block *)sb, s_bdev)) {
+		struct disk_key key = {
+			.cid = given->cid,
+			.sb = sb,
+			.root = (u64)BPF_CORE_READ((struct mount *)m, mnt.mnt_root),
+		};
+
+		bpf_map_update_elem(&given_disks, &key, &one, BPF_ANY);
+	}
+	given->m = older_mount(given->mnt_ns, m);
+	return 0;
+}
+
+/* Remember what disks a container has at its birth, where the age of a mount does not tell. */
+VERIFIED_ALONE int record_disks(u64 cid, u64 mnt_ns)
+{
+	struct given given = { .cid = cid, .mnt_ns = mnt_ns };
+
+	if (bpf_core_field_exists(struct mount___id, mnt_id_unique))
+		return 0;
+	given.m = newest_mount(mnt_ns);
+	bpf_loop(MAX_GIVEN, step_given, &given, 0);
+	return 0;
 }
 
 #endif

@@ -95,6 +95,12 @@ static __always_inline u64 pid_namespace_of(struct pid *pid)
 	return ns;
 }
 
+/* One kind of namespace of a task that is not in nsproxy. */
+static __always_inline u64 task_pid_ns(struct task_struct *task)
+{
+	return pid_namespace_of(BPF_CORE_READ(task, thread_pid));
+}
+
 /* The live container that was born with this namespace, or 0. */
 static __always_inline u64 ns_birth_cid(struct ns_ref ref)
 {
@@ -104,6 +110,20 @@ static __always_inline u64 ns_birth_cid(struct ns_ref ref)
 	if (!cid || !bpf_map_lookup_elem(&containers, cid))
 		return 0;
 	return *cid;
+}
+
+/* The container that was born with one of a task's namespaces, or 0: a guess, for where there is no tag to be had. */
+VERIFIED_ALONE u64 owner_by_ns(u64 task)
+{
+	u64 cid = ns_birth_cid(ns_ref(NS_PID, task_pid_ns((struct task_struct *)task)));
+	u64 now[NS_PROXIED];
+
+	read_nsproxy((struct task_struct *)task, now);
+#pragma unroll
+	for (u32 i = 0; i < NS_PROXIED; i++)
+		if (!cid)
+			cid = ns_birth_cid(ns_ref(i, now[i]));
+	return cid;
 }
 
 static __always_inline bool ns_is_host(u32 kind, u64 ns_common)
@@ -151,12 +171,6 @@ static __always_inline void ns_born(u64 cid, u32 kind, struct ns_ref ref)
 		return;
 	if (bpf_map_update_elem(&namespaces, &key, &cid, BPF_ANY))
 		__sync_fetch_and_add(&state.namespaces_failed, 1);
-}
-
-/* One kind of namespace of a task that is not in nsproxy. */
-static __always_inline u64 task_pid_ns(struct task_struct *task)
-{
-	return pid_namespace_of(BPF_CORE_READ(task, thread_pid));
 }
 
 static __always_inline struct ns_ref task_mnt_ns(struct task_struct *task)

@@ -18,7 +18,7 @@ static __always_inline bool is_guard_map(u64 map)
 	char name[sizeof("guard_bp")] = {};
 
 	if (map == (u64)&tags || map == (u64)&containers || map == (u64)&namespaces ||
-	    map == (u64)&made_namespaces || map == (u64)&container_dirs || map == (u64)&exemptions ||
+	    map == (u64)&made_namespaces || map == (u64)&given_disks || map == (u64)&container_dirs || map == (u64)&exemptions ||
 	    map == (u64)&blank || map == (u64)&verdicts || map == (u64)&lifecycle)
 		return true;
 	/* .bss and .rodata have no symbol here; libbpf names them after the object. */

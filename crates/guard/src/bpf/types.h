@@ -214,6 +214,13 @@ struct victim {
 	u32 condemned;
 };
 
+/* A tree of a disk's file system. */
+struct disk_key {
+	u64 cid;
+	u64 sb;
+	u64 root; /* dentry */
+};
+
 struct ns_key {
 	u64 cid; /* 0: any, the key of births */
 	u64 ptr;

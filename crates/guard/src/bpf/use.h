@@ -102,21 +102,31 @@ static __always_inline bool use_any(void)
 }
 
 /*
- * A file is opened. The layers of an overlay, pipes and memory files are on mounts in nobody's namespace; the kernel
- * opens the layers under borrowed credentials. Of those files only namespaces matter here.
+ * Does the kernel open this file for itself? An overlay opens its layers under borrowed credentials, on a mount in
+ * nobody's namespace or, before 6.5, under the path of the overlay's own file. Pipes and memory files, which are on
+ * such mounts too, need no look.
  */
+static __always_inline bool opened_inside(u64 mnt, u64 inode)
+{
+	u64 ns = mount_namespace(mnt);
+
+	if (ns != MOUNT_DETACHED && !ns_pointer_valid(ns))
+		return true;
+	return BPF_CORE_READ((struct vfsmount *)mnt, mnt_sb) != BPF_CORE_READ((struct inode *)inode, i_sb);
+}
+
+/* A file is opened. Of those that the kernel opens for itself only namespaces matter. */
 static __always_inline bool use_open(struct file *file)
 {
 	u64 mnt = (u64)BPF_CORE_READ(file, f_path.mnt);
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct check k = { .task = task, .tag = tag_of(task), .moment = AT_HOOK };
-	u64 ns, inode, magic;
+	u64 inode, magic;
 
 	if (!k.tag || (k.tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
 		return false;
-	ns = mount_namespace(mnt);
-	if (ns != MOUNT_DETACHED && !ns_pointer_valid(ns)) {
-		inode = (u64)BPF_CORE_READ(file, f_inode);
+	inode = (u64)BPF_CORE_READ(file, f_inode);
+	if (opened_inside(mnt, inode)) {
 		magic = BPF_CORE_READ((struct inode *)inode, i_sb, s_magic);
 		return magic == NSFS_MAGIC && check_entry(&k, magic, inode, (u64)BPF_CORE_READ(file, f_path.dentry));
 	}
