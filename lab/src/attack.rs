@@ -22,18 +22,30 @@ pub(crate) struct Args {
     /// Engines to use, or all
     #[arg(long, default_value = "all", value_parser = ["runc", "crun", "docker", "podman", "all"])]
     engine: String,
-    /// Only cases whose name matches this pattern; * stands for anything
+    /// Only cases whose name matches one of these patterns; * stands for anything
     #[arg(long, default_value = "*")]
-    case: String,
+    case: Vec<String>,
+    /// Not these cases
+    #[arg(long, hide = true)]
+    skip: Vec<String>,
     /// The guard to test [default: the `casemate` beside this program]
     #[arg(long, value_name = "PATH")]
     casemate: Option<PathBuf>,
     /// Which halves of the proof to run
     #[arg(long, default_value = "all", value_enum)]
     mode: Modes,
+    /// The guard's own mode [default: the best that the kernel offers]
+    #[arg(long, value_name = "MODE")]
+    guard_mode: Option<String>,
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
+    /// Use the attack programs in this directory instead of compiling them
+    #[arg(long, value_name = "DIR", hide = true)]
+    programs: Option<PathBuf>,
+    /// Print a line of JSON when a case begins and when it ends: for `lab vm`
+    #[arg(long, hide = true)]
+    stream: bool,
 }
 
 /// Which halves of the proof to run.
@@ -74,6 +86,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) scratch: &'a Path,
     pub(crate) engine: Engine,
     pub(crate) runtime: &'a dyn Runtime,
+    /// The guard's own mode, where it is told one.
+    pub(crate) guard_mode: Option<&'a str>,
 }
 
 /// Runs what `args` asks for.
@@ -81,12 +95,25 @@ pub(crate) struct Lab<'a> {
 /// # Errors
 /// When the lab itself cannot work; a failed case is no error but a failure in the summary.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match cases_of(args) {
+        Err(error) if args.stream => {
+            report::stream(&serde_json::json!({"line": "trouble", "text": format!("{error:#}")}));
+            Ok(ExitCode::FAILURE)
+        }
+        result => result,
+    }
+}
+
+fn cases_of(args: &Args) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!("the lab runs containers and mounts disks: run it as root");
     }
-    let cases: Vec<&Case> = cases::all().filter(|case| matches(&args.case, case.name)).collect();
-    if cases.is_empty() {
-        bail!("no case matches {:?}; `lab list` shows them", args.case);
+    let wanted = |name: &str| args.case.iter().any(|pattern| matches(pattern, name));
+    let cases: Vec<&Case> = cases::all()
+        .filter(|case| wanted(case.name) && !args.skip.iter().any(|skip| skip == case.name))
+        .collect();
+    if cases.is_empty() && args.skip.is_empty() {
+        bail!("no case matches {}; `lab list` shows them", args.case.join(" or "));
     }
     let modes: Vec<Mode> = match args.mode {
         Modes::Guarded => vec![Mode::Guarded],
@@ -98,9 +125,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if modes == [Mode::Unguarded] { PathBuf::new() } else { find_casemate(args.casemate.as_deref())? };
     let _alone = lock::alone()?;
     let scratch = tempfile::Builder::new().prefix("casemate-lab-").tempdir_in("/tmp")?;
-    let programs = programs::build()?;
+    let programs = match &args.programs {
+        Some(programs) => programs.clone(),
+        None => programs::build()?,
+    };
     let probe = Probe::ask(scratch.path());
-    let mut outcomes = Outcomes { all: Vec::new(), quiet: args.json };
+    let print = match (args.stream, args.json) {
+        (true, _) => Print::Stream,
+        (false, true) => Print::Nothing,
+        (false, false) => Print::Lines,
+    };
+    let mut outcomes = Outcomes { all: Vec::new(), print };
     for engine in
         Engine::ALL.into_iter().filter(|engine| args.engine == "all" || args.engine == engine.name())
     {
@@ -111,7 +146,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 continue;
             }
         };
-        let lab = Lab { programs: &programs, scratch: scratch.path(), engine, runtime: runtime.as_ref() };
+        let lab = Lab {
+            programs: &programs,
+            scratch: scratch.path(),
+            engine,
+            runtime: runtime.as_ref(),
+            guard_mode: args.guard_mode.as_deref(),
+        };
         let mut possible = Vec::new();
         for case in &cases {
             match (case.unsupported)(&probe).or_else(|| case.inexpressible(engine, runtime.as_ref())) {
@@ -123,7 +164,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             batch(&lab, &mut possible, *mode, &casemate, &mut outcomes)?;
         }
     }
-    report::summary(&outcomes.all, args.json);
+    if !args.stream {
+        report::summary(&outcomes.all, args.json);
+    }
     Ok(if outcomes.all.iter().any(|outcome| outcome.verdict == Verdict::Failed) {
         ExitCode::FAILURE
     } else {
@@ -157,9 +200,11 @@ fn batch(
         if mode != Mode::Unguarded && !guard.as_mut().is_some_and(Guard::running) {
             // The old one goes first: it takes its pins along.
             drop(guard.take());
-            guard = Some(Guard::start(casemate, mode == Mode::Audit, lab.scratch)?);
+            guard = Some(Guard::start(casemate, lab.guard_mode, mode == Mode::Audit, lab.scratch)?);
         }
-        let seen = stage::run(lab, case, guard.as_ref()).and_then(|seen| judge::judge(case, mode, &seen));
+        outcomes.begin(case.name, mode);
+        let seen = stage::run(lab, case, guard.as_ref())
+            .and_then(|seen| judge::judge(case, mode, lab.guard_mode, &seen));
         match seen {
             Ok(pass) => {
                 outcomes.add(
@@ -188,13 +233,27 @@ fn batch(
     Ok(())
 }
 
+/// What is printed while cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Print {
+    Nothing,
+    Lines,
+    Stream,
+}
+
 /// The outcomes so far, each printed when it is known.
 struct Outcomes {
     all: Vec<Outcome>,
-    quiet: bool,
+    print: Print,
 }
 
 impl Outcomes {
+    fn begin(&self, case: &str, mode: Mode) {
+        if self.print == Print::Stream {
+            report::stream(&serde_json::json!({"line": "begin", "half": mode.name(), "case": case}));
+        }
+    }
+
     fn add(
         &mut self,
         engine: Engine,
@@ -205,15 +264,17 @@ impl Outcomes {
         elapsed_us: Option<u64>,
     ) {
         let outcome = Outcome { case, engine: engine.name(), mode, verdict, detail, elapsed_us };
-        if !self.quiet {
-            println!("{}", outcome.line());
+        match self.print {
+            Print::Nothing => {}
+            Print::Lines => println!("{}", outcome.line()),
+            Print::Stream => report::stream(&outcome.streamed()),
         }
         self.all.push(outcome);
     }
 }
 
 /// The guard to test.
-fn find_casemate(given: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn find_casemate(given: Option<&Path>) -> Result<PathBuf> {
     let path = match given {
         Some(path) => path.to_path_buf(),
         None => std::env::current_exe().context("cannot find myself")?.with_file_name("casemate"),
@@ -225,7 +286,7 @@ fn find_casemate(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Whether `text` matches `pattern`, in which * stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {

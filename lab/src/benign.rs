@@ -3,6 +3,7 @@
 //! A case is a host shell script or a function; it must succeed by itself, guarded or not. [`run`] takes them one after the
 //! other and, when a guard runs, reads its events after each.
 
+mod bare;
 mod docker;
 mod ground;
 mod guard;
@@ -17,10 +18,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use ground::Ground;
+pub(crate) use ground::compile_probe;
 use guard::Guard;
 
+use crate::report::{self, Verdict};
 use crate::{host, lock};
 
 /// How long after a case the guard's events may come.
@@ -29,15 +33,27 @@ const EVENT: Duration = Duration::from_secs(2);
 /// `lab benign`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run only the cases whose name matches (`*` stands for anything)
+    /// Run only the cases whose name matches one of these (`*` stands for anything)
     #[arg(long, value_name = "GLOB", default_value = "*")]
-    case: String,
+    case: Vec<String>,
     /// Guard the corpus with this `casemate`; without it, the corpus only proves that it runs
     #[arg(long, value_name = "PATH")]
     casemate: Option<PathBuf>,
+    /// The guard's own mode [default: the best that the kernel offers]
+    #[arg(long, value_name = "MODE")]
+    guard_mode: Option<String>,
     /// Run the whole corpus this many times
     #[arg(long, value_name = "N", default_value_t = 1)]
     runs: u32,
+    /// Not these cases
+    #[arg(long, hide = true)]
+    skip: Vec<String>,
+    /// Use this compiled probe.c instead of compiling it
+    #[arg(long, value_name = "PATH", hide = true)]
+    probe: Option<PathBuf>,
+    /// Print a line of JSON when a case begins and when it ends: for `lab vm`
+    #[arg(long, hide = true)]
+    stream: bool,
 }
 
 /// One thing that containers do.
@@ -89,18 +105,40 @@ const fn script(name: &'static str, needs: Needs, text: &'static str) -> Case {
 /// When no case matches, something the cases need cannot be prepared, or the guard does not start or stop. A failing case
 /// is no error: it makes the exit code 1.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let tables = [docker::CASES, podman::CASES, inside::CASES, servers::CASES, runtime::CASES, storm::CASES];
-    let cases: Vec<&Case> =
-        tables.into_iter().flatten().filter(|case| matches(&args.case, case.name)).collect();
+    match run_cases(args) {
+        Err(error) if args.stream => {
+            report::stream(&json!({"line": "trouble", "text": format!("{error:#}")}));
+            Ok(ExitCode::FAILURE)
+        }
+        result => result,
+    }
+}
+
+fn run_cases(args: &Args) -> Result<ExitCode> {
+    let tables = [
+        docker::CASES,
+        podman::CASES,
+        inside::CASES,
+        servers::CASES,
+        runtime::CASES,
+        bare::CASES,
+        storm::CASES,
+    ];
+    let wanted = |name: &str| args.case.iter().any(|glob| matches(glob, name));
+    let cases: Vec<&Case> = tables
+        .into_iter()
+        .flatten()
+        .filter(|case| wanted(case.name) && !args.skip.iter().any(|skip| skip == case.name))
+        .collect();
     if cases.is_empty() {
-        bail!("no benign case matches {:?}", args.case);
+        bail!("no benign case matches {}", args.case.join(" or "));
     }
     let _alone = lock::alone()?;
     // Everything slow and everything that is no container's doing happens before the guard looks.
     let needs: Vec<Needs> = cases.iter().map(|case| case.needs).collect();
-    let ground = Ground::prepare(&needs)?;
-    let mut guard =
-        args.casemate.as_deref().map(|casemate| Guard::start(casemate, ground.work())).transpose()?;
+    let ground = Ground::prepare(&needs, args.probe.as_deref())?;
+    let start = |casemate| Guard::start(casemate, args.guard_mode.as_deref(), ground.work());
+    let mut guard = args.casemate.as_deref().map(start).transpose()?;
 
     let mut count = Count::default();
     for round in 1..=args.runs {
@@ -108,22 +146,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             println!("run {round} of {}", args.runs);
         }
         for case in &cases {
-            count.add(report(case, &ground, guard.as_mut()));
+            count.add(run_case(case, &ground, guard.as_mut(), args.stream));
         }
     }
     if let Some(guard) = guard {
         let late = guard.stop()?;
         for complaint in &late {
-            println!("FAIL after the last case: {complaint}");
+            let text = format!("FAIL after the last case: {complaint}");
+            if args.stream {
+                report::stream(&json!({"line": "trouble", "text": text}));
+            } else {
+                println!("{text}");
+            }
         }
         count.failed += usize::from(!late.is_empty());
     }
-    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    if !args.stream {
+        println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    }
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs one case and prints its line.
-fn report(case: &Case, ground: &Ground, mut guard: Option<&mut Guard>) -> Result<Outcome> {
+fn run_case(case: &Case, ground: &Ground, mut guard: Option<&mut Guard>, stream: bool) -> Result<Outcome> {
+    if stream {
+        report::stream(&json!({"line": "begin", "half": "benign", "case": case.name}));
+    }
     let start = Instant::now();
     let result = match case.body {
         Body::Script(text) => ground.script(case.name, text),
@@ -137,6 +185,17 @@ fn report(case: &Case, ground: &Ground, mut guard: Option<&mut Guard>) -> Result
         (Err(error), complaints) => Err(error.context(complaints.join("\n    "))),
     };
     let seconds = start.elapsed().as_secs_f32();
+    if stream {
+        let (verdict, detail) = match &result {
+            Ok(Outcome::Passed) => (Verdict::Passed, format!("untouched, {seconds:.1} s")),
+            Ok(Outcome::Skipped(why)) => (Verdict::Skipped, why.clone()),
+            Err(error) => (Verdict::Failed, format!("{error:#}")),
+        };
+        report::stream(&json!({
+            "line": "outcome", "case": case.name, "mode": "benign", "verdict": verdict, "detail": detail,
+        }));
+        return result;
+    }
     match &result {
         Ok(Outcome::Passed) => println!("ok   {:<28} {seconds:6.1} s", case.name),
         Ok(Outcome::Skipped(why)) => println!("skip {:<28} {why}", case.name),
@@ -180,6 +239,11 @@ impl Count {
             Err(_already_printed) => self.failed += 1,
         }
     }
+}
+
+/// The cases that need nothing but a runtime and end by themselves: those that fit a small machine.
+pub(crate) fn bare_names() -> impl Iterator<Item = &'static str> {
+    runtime::CASES.iter().chain(bare::CASES).map(|case| case.name)
 }
 
 /// Whether `name` is `glob`, in which each `*` stands for any text.

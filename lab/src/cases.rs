@@ -30,6 +30,10 @@ pub(crate) enum Need {
     Joiner,
     /// A program of the host that enters the container while the attack waits.
     Visitor,
+    /// The device of the payload module (lab/payload).
+    Payload,
+    /// A container as Docker would make it: few capabilities, a seccomp filter, no_new_privs.
+    Confined,
 }
 
 /// How the runner knows that an attack worked.
@@ -68,6 +72,8 @@ pub(crate) enum Leaves {
     Nothing,
     /// The effect of the one call, which is the proof itself.
     Effect,
+    /// A setting of the kernel, overwritten in memory where no hook looks: the proof must be absent all the same.
+    Setting,
     /// The effect of the one call kills the agent: no event follows, the kernel part must still kill the container.
     AgentDead,
 }

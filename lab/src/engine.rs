@@ -50,8 +50,8 @@ pub(crate) struct Bind {
     pub(crate) writable: bool,
 }
 
-/// A container as an attack needs it. Every container gets all capabilities but `CAP_SYS_RESOURCE`, no seccomp filter and all
-/// devices: the lab asks what the guard catches, not what a good configuration prevents.
+/// A container as an attack needs it. Unless it is `confined`, it gets all capabilities but `CAP_SYS_RESOURCE` and no seccomp
+/// filter, and always all devices: the lab asks what the guard catches, not what a good configuration prevents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) name: String,
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) binds: Vec<Bind>,
     pub(crate) host_pid: bool,
     pub(crate) own_cgroup_ns: bool,
+    /// Docker's default capabilities, `no_new_privs`, and a seccomp filter that refuses unshare(2). runc and crun only.
+    pub(crate) confined: bool,
     /// A directory that the container's first process inherits as descriptor 3.
     pub(crate) leaked: Option<PathBuf>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn prepare(engine: Engine, scratch: &Path) -> Result<Box<dyn Runtime>
 }
 
 /// All capabilities that a container can have on a machine without `CAP_SYS_RESOURCE`.
-const CAPABILITIES: [&str; 40] = [
+pub(crate) const CAPABILITIES: [&str; 40] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -139,6 +141,24 @@ const CAPABILITIES: [&str; 40] = [
     "CAP_PERFMON",
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
+];
+
+/// What Docker gives a container that asks for nothing.
+const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SYS_CHROOT",
+    "CAP_MKNOD",
+    "CAP_AUDIT_WRITE",
+    "CAP_SETFCAP",
 ];
 
 /// `command` with `dir` open as descriptor 3. A shell does it: `Command` passes no descriptors without unsafe code.

@@ -14,27 +14,28 @@ use crate::watch;
 
 /// Where the guard pins its programs and maps.
 pub(crate) const PINS: &str = "/run/casemate/bpf";
-/// How long the guard may take from start to `ready`, on a busy machine.
-const START: Duration = Duration::from_secs(20);
+/// How long the guard may take from start to `ready`: seconds on a busy machine, more where the processor is emulated.
+const START: Duration = Duration::from_secs(90);
 
 /// A running guard. Dropping it removes the agent and everything that it pinned.
 #[derive(Debug)]
 pub(crate) struct Guard {
     child: Child,
     casemate: PathBuf,
+    mode: Option<String>,
     audit: bool,
     events: Arc<Mutex<Vec<Value>>>,
     stderr: PathBuf,
 }
 
 impl Guard {
-    /// Starts the guard and waits until it is ready.
+    /// Starts the guard, in `mode` where one is named, and waits until it is ready.
     ///
     /// # Errors
     /// When it cannot be started or does not become ready; the error carries what it wrote to stderr.
-    pub(crate) fn start(casemate: &Path, audit: bool, scratch: &Path) -> Result<Self> {
+    pub(crate) fn start(casemate: &Path, mode: Option<&str>, audit: bool, scratch: &Path) -> Result<Self> {
         stop(casemate);
-        Self::spawn(casemate, audit, scratch)
+        Self::spawn(casemate, mode, audit, scratch)
     }
 
     /// Starts the agent that takes over what this one, which is dead, left pinned.
@@ -42,12 +43,15 @@ impl Guard {
     /// # Errors
     /// As [`Guard::start`].
     pub(crate) fn successor(&self, scratch: &Path) -> Result<Self> {
-        Self::spawn(&self.casemate, self.audit, scratch)
+        Self::spawn(&self.casemate, self.mode.as_deref(), self.audit, scratch)
     }
 
-    fn spawn(casemate: &Path, audit: bool, scratch: &Path) -> Result<Self> {
+    fn spawn(casemate: &Path, mode: Option<&str>, audit: bool, scratch: &Path) -> Result<Self> {
         let mut command = Command::new(casemate);
         command.args(["guard", "--output", "json"]);
+        if let Some(mode) = mode {
+            command.args(["--mode", mode]);
+        }
         if audit {
             command.arg("--audit");
         }
@@ -65,7 +69,14 @@ impl Guard {
                 }
             }
         });
-        let mut guard = Self { child, casemate: casemate.to_path_buf(), audit, events, stderr };
+        let mut guard = Self {
+            child,
+            casemate: casemate.to_path_buf(),
+            mode: mode.map(str::to_owned),
+            audit,
+            events,
+            stderr,
+        };
         let ready = watch::until(START, || guard.has_event("ready") || !guard.running());
         if !ready || !guard.has_event("ready") {
             let said = std::fs::read_to_string(&guard.stderr).unwrap_or_default();

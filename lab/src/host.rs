@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub(crate) use docker::{Dockerd, ensure_image_docker, ensure_image_docker_debian};
 pub(crate) use podman::{ensure_image_podman, ensure_image_podman_debian, podman};
-pub(crate) use rootfs::{busybox_rootfs, debian_rootfs};
+pub(crate) use rootfs::{busybox_rootfs, debian_rootfs, mirror};
 
 /// The image of [`busybox_rootfs`], in Docker and in Podman.
 pub(crate) const IMAGE_BUSYBOX: &str = "casemate-lab:busybox";

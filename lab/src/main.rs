@@ -12,6 +12,7 @@ mod lock;
 mod probe;
 mod programs;
 mod report;
+mod vm;
 mod watch;
 
 use std::process::ExitCode;
@@ -36,6 +37,11 @@ enum Command {
     Demo(demo::Args),
     /// Run honest containers: none may be killed or reported
     Benign(benign::Args),
+    /// Run the escapes and the kernel payloads under real kernels, in virtual machines
+    Vm(vm::Args),
+    /// The first process of such a machine
+    #[command(hide = true)]
+    VmGuest,
 }
 
 fn main() -> Result<ExitCode> {
@@ -47,5 +53,7 @@ fn main() -> Result<ExitCode> {
         Command::Attack(args) => attack::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Benign(args) => benign::run(&args),
+        Command::Vm(args) => vm::run(&args),
+        Command::VmGuest => vm::guest(),
     }
 }

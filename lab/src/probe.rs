@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// What the payload module makes.
+pub(crate) const PAYLOAD_DEVICE: &str = "/dev/casemate_payload";
+
 /// The answers.
 #[derive(Debug)]
 pub(crate) struct Probe {
+    release: String,
     config: String,
     filesystems: String,
     io_uring_disabled: String,
@@ -19,6 +23,7 @@ impl Probe {
     pub(crate) fn ask(scratch: &Path) -> Self {
         let fs_type = Command::new("stat").args(["--file-system", "--format=%T"]).arg(scratch).output();
         Self {
+            release: read("/proc/sys/kernel/osrelease"),
             config: kernel_config(),
             filesystems: read("/proc/filesystems"),
             io_uring_disabled: read("/proc/sys/kernel/io_uring_disabled"),
@@ -52,6 +57,11 @@ pub(crate) fn nothing_missing(_: &Probe) -> Option<String> {
     None
 }
 
+pub(crate) fn no_payload_module(_: &Probe) -> Option<String> {
+    let there = Path::new(PAYLOAD_DEVICE).exists();
+    (!there).then(|| "the payload module is loaded in virtual machines only: `cargo xtask lab`".to_owned())
+}
+
 pub(crate) fn pid_ns_goes_down_only(_: &Probe) -> Option<String> {
     Some("the kernel lets a task enter its own pid namespace or one below it, never one above".to_owned())
 }
@@ -64,6 +74,15 @@ pub(crate) fn no_32_bit_calls(probe: &Probe) -> Option<String> {
 pub(crate) fn no_io_uring(probe: &Probe) -> Option<String> {
     let there = probe.configured("CONFIG_IO_URING") && !probe.io_uring_disabled.starts_with('2');
     (!there).then(|| "io_uring is missing or switched off (kernel.io_uring_disabled)".to_owned())
+}
+
+/// What these programs use of io_uring (files opened into slots, a polling thread without registered files) came by 5.15.
+pub(crate) fn no_io_uring_slots(probe: &Probe) -> Option<String> {
+    let mut numbers = probe.release.split(['.', '-']).map_while(|word| word.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    no_io_uring(probe).or_else(|| {
+        (version < (5, 15)).then(|| "io_uring opens no file into a slot before Linux 5.15".to_owned())
+    })
 }
 
 pub(crate) fn no_ext4_handles(probe: &Probe) -> Option<String> {

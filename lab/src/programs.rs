@@ -1,4 +1,4 @@
-//! Compiles the attack programs, once per change, into `target/lab/bin`, which containers see as `/lab`.
+//! Compiles the attack programs, once per change, into `lab/bin` of cargo's target directory, which containers see as `/lab`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,36 @@ use anyhow::{Context as _, Result, bail};
 
 /// The sources, one program a file.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/attacks");
-/// Where the programs go.
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/lab/bin");
+/// What programs include besides the headers there.
+const PAYLOAD_HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/payload/casemate_payload.h");
 
 /// Compiles what is older than its source and returns the directory of the programs.
 ///
 /// # Errors
 /// When `gcc` is missing or a program does not compile.
 pub(crate) fn build() -> Result<PathBuf> {
-    let programs = Path::new(PROGRAMS);
-    fs::create_dir_all(programs).with_context(|| format!("cannot create {PROGRAMS}"))?;
+    let programs = directory()?;
+    fs::create_dir_all(&programs).with_context(|| format!("cannot create {}", programs.display()))?;
     let sources = files_of(SOURCES)?;
     let headers = sources.iter().filter(|path| has_extension(path, "h"));
-    let newest_header = headers.filter_map(|path| changed(path)).max();
+    let headers = headers.map(PathBuf::as_path).chain([Path::new(PAYLOAD_HEADER)]);
+    let newest_header = headers.filter_map(changed).max();
     for source in sources.iter().filter(|path| has_extension(path, "c")) {
         let program = programs.join(source.file_stem().context("a source without a name")?);
         if changed(&program) < changed(source).max(newest_header) {
             compile(source, &program)?;
         }
     }
-    copy_nsenter(programs)?;
+    copy_nsenter(&programs)?;
     Ok(fs::canonicalize(programs)?)
+}
+
+/// Where the programs go: this program lies in `release` or `debug` of the target directory.
+fn directory() -> Result<PathBuf> {
+    let myself = std::env::current_exe().context("cannot find myself")?;
+    let target =
+        myself.parent().and_then(Path::parent).context("this program lies in no target directory")?;
+    Ok(target.join("lab/bin"))
 }
 
 fn compile(source: &Path, program: &Path) -> Result<()> {

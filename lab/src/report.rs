@@ -37,6 +37,18 @@ impl Outcome {
         };
         format!("{word:<5} {:<7} {:<22} {:<10} {}", self.engine, self.case, self.mode, self.detail)
     }
+
+    /// One line for `lab vm`.
+    pub(crate) fn streamed(&self) -> serde_json::Value {
+        serde_json::json!({
+            "line": "outcome", "case": self.case, "mode": self.mode, "verdict": self.verdict, "detail": self.detail,
+        })
+    }
+}
+
+/// Prints one line of JSON at once.
+pub(crate) fn stream(value: &serde_json::Value) {
+    println!("{value}");
 }
 
 /// Prints the summary; the last line is made for scripts.
@@ -94,5 +106,7 @@ fn word(need: Need) -> &'static str {
         Need::V2Cgroup => "v2 cgroup",
         Need::Joiner => "joins by exec",
         Need::Visitor => "visitor",
+        Need::Payload => "payload module",
+        Need::Confined => "confined",
     }
 }

@@ -23,10 +23,10 @@ enum Chore {
     /// Measure what Casemate costs, against the same machine without it
     #[command(subcommand)]
     Bench(Bench),
-    /// Run the lab (target/release/lab) with the arguments that follow
+    /// Run the lab in virtual machines (`lab vm`), or another subcommand of target/release/lab where one is named
     #[command(disable_help_flag = true)]
     Lab {
-        /// Passed on as they are
+        /// Passed on as they are: [--kernel 6.1|6.12|5.10|7.2|all] [--mode tracepoint|lsm|fmod_ret|all] [--case PATTERN] [--json]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -47,8 +47,13 @@ fn main() -> Result<ExitCode> {
 
 fn lab(arguments: &[OsString]) -> Result<ExitCode> {
     let program = release("lab");
+    let mut command = Command::new(&program);
+    let options_only = arguments.first().is_none_or(|first| first.as_encoded_bytes().starts_with(b"-"));
+    if options_only {
+        command.arg("vm");
+    }
     // Only returns where it failed.
-    let error = Command::new(&program).args(arguments).exec();
+    let error = command.args(arguments).exec();
     Err(error).with_context(|| {
         format!(
             "cannot run {}: build it with `cargo build --release --package casemate-lab`",

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Mode;
 use super::stage::Seen;
-use crate::cases::{Case, Leaves};
+use crate::cases::{Case, Leaves, Need};
 
 /// A run that went as it must.
 #[derive(Debug)]
@@ -18,13 +18,14 @@ pub(crate) struct Pass {
 ///
 /// # Errors
 /// When it is not what the mode asks for; the error lists everything that is wrong.
-pub(crate) fn judge(case: &Case, mode: Mode, seen: &Seen) -> Result<Pass> {
+pub(crate) fn judge(case: &Case, mode: Mode, guard_mode: Option<&str>, seen: &Seen) -> Result<Pass> {
+    let prevents = matches!(guard_mode, Some("lsm" | "fmod_ret"));
     let mut wrong = Vec::new();
     if seen.timed_out {
         wrong.push("the container still ran when the watchdog ended it".to_owned());
     }
     if mode == Mode::Guarded {
-        guarded(case, seen, &mut wrong);
+        guarded(case, prevents, seen, &mut wrong);
     } else {
         if !seen.escaped {
             wrong.push("the attack left no proof".to_owned());
@@ -53,11 +54,19 @@ pub(crate) fn judge(case: &Case, mode: Mode, seen: &Seen) -> Result<Pass> {
     Ok(Pass { detail, elapsed_us })
 }
 
-fn guarded(case: &Case, seen: &Seen, wrong: &mut Vec<String>) {
-    if seen.escaped && case.leaves == Leaves::Nothing {
+fn guarded(case: &Case, prevents: bool, seen: &Seen, wrong: &mut Vec<String>) {
+    let tolerated = match case.leaves {
+        Leaves::Nothing | Leaves::Setting => false,
+        // Only a mode that comes too late may leave the effect of one call.
+        Leaves::Effect => !prevents,
+        Leaves::AgentDead => true,
+    };
+    if seen.escaped && !tolerated {
         wrong.push("the attack left its proof".to_owned());
     }
-    if case.immediate && seen.ran_on {
+    // A mode that prevents looks where the task next uses what it took, not at the end of each call.
+    let immediate = case.immediate && !(prevents && case.has(Need::Payload));
+    if immediate && seen.ran_on {
         wrong.push("an instruction behind the call ran".to_owned());
     }
     if seen.survivors > 0 {

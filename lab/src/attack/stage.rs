@@ -13,6 +13,7 @@ use crate::cases::{Case, Leaves, Need, Proof};
 use crate::engine::{Bind, Runtime, Settings};
 use crate::fixture::{Fixture, Knobs, pin_dir};
 use crate::guard::{Guard, PINS};
+use crate::probe::PAYLOAD_DEVICE;
 use crate::watch::{self, Spawned};
 
 /// A run that takes longer is stuck: the slowest engine starts and stops a container in two seconds.
@@ -124,7 +125,7 @@ pub(crate) fn run(lab: &Lab<'_>, case: &Case, guard: Option<&Guard>) -> Result<S
     drop(successor);
     let neighbour_died = neighbour.as_ref().is_some_and(|neighbour| !watch::alive(neighbour.pid));
     drop(neighbour);
-    let harm = knobs.changed().or_else(|| fixture.harm()).or_else(|| {
+    let harm = knobs.changed(case.leaves == Leaves::Setting).or_else(|| fixture.harm()).or_else(|| {
         let disk_lost = fixture.disk.as_ref().is_some_and(|disk| !disk.intact(&fixture.secret));
         disk_lost.then(|| "the host's disk lost its file".to_owned())
     });
@@ -162,6 +163,9 @@ fn settings(lab: &Lab<'_>, case: &Case, fixture: &Fixture, guard: Option<&Guard>
             env.push(("LAB_HARMLESS".to_owned(), "1".to_owned()));
         }
     }
+    if case.has(Need::Payload) {
+        binds.push(Bind { source: PAYLOAD_DEVICE.into(), target: PAYLOAD_DEVICE, writable: true });
+    }
     if let Some(guard) = guard.filter(|_| case.leaves == Leaves::AgentDead) {
         env.retain(|(key, _)| key != "LAB_AGENT_PID");
         env.push(("LAB_AGENT_PID".to_owned(), guard.pid().to_string()));
@@ -175,6 +179,7 @@ fn settings(lab: &Lab<'_>, case: &Case, fixture: &Fixture, guard: Option<&Guard>
         binds,
         host_pid: case.has(Need::HostPid),
         own_cgroup_ns: case.has(Need::CgroupNs),
+        confined: case.has(Need::Confined),
         leaked: (case.has(Need::LeakedDir) && !joined).then(|| fixture.host_dir()),
     })
 }

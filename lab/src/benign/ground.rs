@@ -23,11 +23,12 @@ pub(super) struct Ground {
     docker: Option<Dockerd>,
     busybox: PathBuf,
     work: tempfile::TempDir,
+    probe: PathBuf,
 }
 
 impl Ground {
-    /// Prepares what `needs` names.
-    pub(super) fn prepare(needs: &[Needs]) -> Result<Self> {
+    /// Prepares what `needs` names; takes `probe` where it is compiled already.
+    pub(super) fn prepare(needs: &[Needs], probe: Option<&Path>) -> Result<Self> {
         let any = |wanted: &[Needs]| needs.iter().any(|need| wanted.contains(need));
         let docker = any(&[Needs::Docker, Needs::DockerDebian]).then(Dockerd::start).transpose()?;
         if let Some(daemon) = &docker {
@@ -46,9 +47,11 @@ impl Ground {
             .prefix("casemate-benign-")
             .tempdir()
             .context("cannot make a directory")?;
-        let ground = Self { docker, busybox: host::busybox_rootfs()?, work };
-        ground.compile_probe()?;
-        Ok(ground)
+        let probe = match probe {
+            Some(probe) => probe.to_path_buf(),
+            None => compile_probe(work.path())?,
+        };
+        Ok(Self { docker, busybox: host::busybox_rootfs()?, work, probe })
     }
 
     /// The run's own directory.
@@ -105,15 +108,21 @@ impl Ground {
         }
     }
 
-    fn probe(&self) -> PathBuf {
-        self.work().join("probe")
+    /// The helper program.
+    pub(super) fn probe(&self) -> &Path {
+        &self.probe
     }
+}
 
-    fn compile_probe(&self) -> Result<()> {
-        let source = self.work().join("probe.c");
-        fs::write(&source, PROBE).with_context(|| format!("cannot write {}", source.display()))?;
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-O1", "-static", "-pthread", "-Wall", "-o"]).arg(self.probe()).arg(&source);
-        host::stdout_of(&mut gcc).map(drop)
-    }
+/// Compiles the helper program to `dir`/probe.
+///
+/// # Errors
+/// When gcc is missing.
+pub(crate) fn compile_probe(dir: &Path) -> Result<PathBuf> {
+    let (source, program) = (dir.join("probe.c"), dir.join("probe"));
+    fs::write(&source, PROBE).with_context(|| format!("cannot write {}", source.display()))?;
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O1", "-static", "-pthread", "-Wall", "-o"]).arg(&program).arg(&source);
+    host::stdout_of(&mut gcc)?;
+    Ok(program)
 }

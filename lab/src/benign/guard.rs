@@ -11,12 +11,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host;
 
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(30);
 
 /// A `casemate guard` in enforce mode and the file that all its events go to.
 pub(super) struct Guard {
     casemate: PathBuf,
+    mode: Option<String>,
     agent: Child,
     events: PathBuf,
     log: PathBuf,
@@ -28,13 +29,14 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Removes what an earlier guard may have left pinned, starts a new one and waits until it is ready.
-    pub(super) fn start(casemate: &Path, work: &Path) -> Result<Self> {
+    pub(super) fn start(casemate: &Path, mode: Option<&str>, work: &Path) -> Result<Self> {
         let casemate =
             casemate.canonicalize().with_context(|| format!("no casemate at {}", casemate.display()))?;
         unpin(&casemate)?;
         let (events, log) = (work.join("events.jsonl"), work.join("guard.log"));
-        let agent = spawn(&casemate, &events, &log)?;
-        let mut guard = Self { casemate, agent, events, log, read: 0, births: 0 };
+        let mode = mode.map(str::to_owned);
+        let agent = spawn(&casemate, mode.as_deref(), &events, &log)?;
+        let mut guard = Self { casemate, mode, agent, events, log, read: 0, births: 0 };
         guard.wait_ready(0)?;
         Ok(guard)
     }
@@ -99,7 +101,7 @@ impl Guard {
 
     fn start_again(&mut self) -> Result<()> {
         let ready_before = self.count_ready();
-        self.agent = spawn(&self.casemate, &self.events, &self.log)?;
+        self.agent = spawn(&self.casemate, self.mode.as_deref(), &self.events, &self.log)?;
         self.wait_ready(ready_before)
     }
 
@@ -143,13 +145,14 @@ impl Drop for Guard {
     }
 }
 
-fn spawn(casemate: &Path, events: &Path, log: &Path) -> Result<Child> {
+fn spawn(casemate: &Path, mode: Option<&str>, events: &Path, log: &Path) -> Result<Child> {
     let append = |path: &Path| {
         let file = OpenOptions::new().create(true).append(true).open(path);
         file.with_context(|| format!("cannot open {}", path.display()))
     };
     Command::new(casemate)
         .args(["guard", "--output", "json"])
+        .args(mode.into_iter().flat_map(|mode| ["--mode", mode]))
         .stdin(Stdio::null())
         .stdout(append(events)?)
         .stderr(append(log)?)

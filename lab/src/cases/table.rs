@@ -5,6 +5,7 @@ mod guard;
 mod kernel;
 mod leaks;
 mod namespaces;
+mod payloads;
 mod processes;
 mod uring;
 
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         kernel::CASES,
         processes::CASES,
         guard::CASES,
+        payloads::CASES,
     ];
     themes.into_iter().flatten()
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{CAPABILITIES, Runtime, Settings, with_descriptor_3};
+use super::{CAPABILITIES, DEFAULT_CAPABILITIES, Runtime, Settings, with_descriptor_3};
 use crate::host;
 
 /// An OCI runtime that is called directly, with its usual state directory: that is where the guard looks for names.
@@ -116,13 +116,19 @@ fn config(settings: &Settings) -> Value {
         json!({"destination": bind.target, "type": "bind", "source": bind.source, "options": ["rbind", access]})
     }));
     let env: Vec<String> = settings.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let all = json!(CAPABILITIES.as_slice());
-    json!({
+    let capabilities = if settings.confined {
+        json!(DEFAULT_CAPABILITIES.as_slice())
+    } else {
+        json!(CAPABILITIES.as_slice())
+    };
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false, "user": {"uid": 0, "gid": 0}, "args": settings.argv, "env": env, "cwd": "/",
-            "capabilities": {"bounding": all, "effective": all, "permitted": all, "inheritable": []},
-            "noNewPrivileges": false
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities, "inheritable": []
+            },
+            "noNewPrivileges": settings.confined
         },
         "root": {"path": "rootfs", "readonly": false},
         "hostname": "lab",
@@ -131,5 +137,12 @@ fn config(settings: &Settings) -> Value {
             "namespaces": namespaces,
             "resources": {"devices": [{"allow": true, "access": "rwm"}]}
         }
-    })
+    });
+    if settings.confined {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["unshare"], "action": "SCMP_ACT_ERRNO"}]
+        });
+    }
+    config
 }

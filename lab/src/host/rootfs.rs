@@ -133,7 +133,7 @@ fn apt_settings() -> String {
 }
 
 /// The Debian mirror of the host's apt sources, in either of their two forms, or Debian's own.
-fn mirror() -> String {
+pub(crate) fn mirror() -> String {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(dir) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(dir.flatten().map(|entry| entry.path()));

@@ -27,12 +27,12 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         shape: "io_uring: open without completion or descriptor, read, in one call",
-        unsupported: probe::no_io_uring,
+        unsupported: probe::no_io_uring_slots,
         ..leaked("iouring-skip", &["/lab/iouring", "skip"], Proof::Secret)
     },
     Case {
         shape: "io_uring: a kernel thread opens and reads, no call at all",
-        unsupported: probe::no_io_uring,
+        unsupported: probe::no_io_uring_slots,
         ..leaked("iouring-sqpoll", &["/lab/iouring", "sqpoll"], Proof::Secret)
     },
     Case {
@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
         argv: &["/lab/iouring", "core_pattern"],
         invariants: WR_UMH,
         proof: Proof::Mark,
-        unsupported: probe::no_io_uring,
+        unsupported: probe::no_io_uring_slots,
         ..BASE
     },
 ];
