@@ -12,7 +12,7 @@ LAB := $(TARGET)/release/lab
 # For sudo, which often leaves a rustup installation out of PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup build demo test unit lint deny attack benign lab bench clean
+.PHONY: help setup build demo test unit lint deny attack benign kernel lab kernels bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +29,13 @@ demo: ## a container escapes and dies: under a minute after the build
 	$(CARGO) build --release --locked --workspace
 	@scripts/demo.sh
 
-test: setup ## everything a change must pass: lints, unit tests, every attack, the benign corpus once
+test: setup ## everything a change must pass: lints, unit tests, every attack, honest containers, one other kernel
 	$(CARGO) build --release --locked --workspace
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory attack
 	@$(MAKE) --no-print-directory benign RUNS=1
+	@$(MAKE) --no-print-directory kernel
 
 unit: ## unit and integration tests that need no lab
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
@@ -63,6 +64,14 @@ attack:
 
 benign:
 	$(LAB) benign --casemate $(CASEMATE) --runs $(RUNS)
+
+# The kernel of Debian 12 in a virtual machine, refusing (lsm) and killing (tracepoint).
+kernel:
+	$(LAB) vm --casemate $(CASEMATE) --kernel 6.1 --mode tracepoint --mode lsm
+
+kernels: setup ## kernel payloads and escapes on four kernels in every mode, in virtual machines (20 minutes)
+	$(CARGO) build --release --locked --workspace
+	$(LAB) vm --casemate $(CASEMATE)
 
 lab: setup ## every attack, then the benign corpus three times in a row
 	$(CARGO) build --release --locked --workspace

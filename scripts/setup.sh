@@ -13,7 +13,8 @@ build_packages=(clang-14 gcc libc6-dev libelf-dev make pkg-config zlib1g-dev)
 demo_packages=(busybox-static ca-certificates docker.io runc)
 # The tests: every engine, the root file systems, and the tools that cases call.
 test_packages=(
-  bpftool crun debootstrap e2fsprogs fuse-overlayfs kmod mount podman procps slirp4netns tini uidmap util-linux
+  bpftool crun debootstrap e2fsprogs fuse-overlayfs kmod mount podman procps qemu-system-x86 slirp4netns tini uidmap
+  util-linux xz-utils
 )
 bench_packages=(apache2-utils nginx-light redis-server redis-tools wrk)
 

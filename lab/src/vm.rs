@@ -40,9 +40,9 @@ pub(crate) struct Args {
     /// Debian's newest kernel of this series, or all
     #[arg(long, default_value = "all", value_parser = ["5.10", "6.1", "6.12", "7.2", "all"])]
     kernel: String,
-    /// The guard's mode, or all
+    /// The guard's modes, or all
     #[arg(long, default_value = "all", value_parser = ["tracepoint", "lsm", "fmod_ret", "all"])]
-    mode: String,
+    mode: Vec<String>,
     /// Only cases whose name matches one of these patterns; * stands for anything
     #[arg(long, default_value = "*", value_name = "PATTERN")]
     case: Vec<String>,
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let table = Mutex::new(Table::new(args.json, plan.names()));
     let kernels = kernels(&args.kernel, &table);
     let modes: Vec<Mode> =
-        MODES.into_iter().filter(|mode| args.mode == "all" || args.mode == mode.name).collect();
+        MODES.into_iter().filter(|mode| args.mode.iter().any(|m| m == "all" || m == mode.name)).collect();
     let mut tasks = Vec::new();
     for kernel in &kernels {
         for (number, mode) in modes.iter().enumerate() {

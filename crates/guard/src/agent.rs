@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use libbpf_rs::RingBufferBuilder;
 
 use crate::bpf::{EventRecord, decode};
-use crate::collect;
 use crate::config::{Config, Policy};
 use crate::error::{Error, bpf_error};
 use crate::event::{Body, Event, kind};
@@ -24,8 +23,6 @@ use crate::reporter::{Format, Reporter};
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long the agent waits for events at a time; also how soon it notices that it shall stop.
 const POLL: Duration = Duration::from_millis(250);
-/// How often namespaces that ended containers leave behind are collected.
-const COLLECT_EVERY: Duration = Duration::from_secs(10);
 
 /// What `casemate guard` was asked to do.
 #[derive(Debug)]
@@ -71,7 +68,6 @@ pub fn run(
     let rings = rings.build().map_err(bpf_error("read events of"))?;
 
     let mut swept = Instant::now();
-    let mut collected = Instant::now();
     let mut lost = kernel.shared.read().events_lost;
     while !stop.load(Ordering::Relaxed) {
         // An interrupted wait is a wait that ended early.
@@ -95,10 +91,16 @@ pub fn run(
             reporter.record(record);
         }
         if untagged || swept.elapsed() >= SWEEP_EVERY {
+            let skipped = kernel.misses.since_last();
             if !kernel.sweep()?.is_empty() {
                 finish(&kernel)?;
             }
             swept = Instant::now();
+            if skipped > 0 {
+                reporter.warn(format!(
+                    "the kernel skipped programs of the guard {skipped} times, because it had preempted them; every task was looked at since"
+                ));
+            }
             let repaired = kernel.repair_pins()?;
             if repaired > 0 {
                 reporter.warn(format!("{repaired} pins of the guard had been removed; they are back"));
@@ -108,10 +110,6 @@ pub fn run(
                 reporter.warn(format!("{} events were lost; no verdict was", now_lost - lost));
                 lost = now_lost;
             }
-        }
-        if collected.elapsed() >= COLLECT_EVERY {
-            collect::dead_namespaces(kernel.maps())?;
-            collected = Instant::now();
         }
     }
     // Whoever gets this pid next may be signalled.

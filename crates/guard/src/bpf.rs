@@ -29,7 +29,7 @@ mod probe {
 pub(crate) use probe::ProbeSkelBuilder;
 pub(crate) use skeleton::types::{container as ContainerRecord, event as EventRecord, victim as Victim};
 pub(crate) use skeleton::types::{
-    guard_page as Page, guard_settings as GuardSettings, guard_state as GuardState, ns_key as NamespaceKey,
+    guard_page as Page, guard_settings as GuardSettings, guard_state as GuardState,
 };
 pub(crate) use skeleton::{GuardMaps, GuardSkel, GuardSkelBuilder};
 
@@ -45,8 +45,6 @@ pub(crate) unsafe trait Record: Copy {}
 unsafe impl Record for ContainerRecord {}
 // SAFETY: bpf/types.h declares it of integers only.
 unsafe impl Record for EventRecord {}
-// SAFETY: bpf/types.h declares it of integers only.
-unsafe impl Record for NamespaceKey {}
 // SAFETY: bpf/types.h declares it of integers only.
 unsafe impl Record for Victim {}
 

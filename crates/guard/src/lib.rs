@@ -7,7 +7,6 @@
 
 mod agent;
 mod bpf;
-mod collect;
 pub mod config;
 mod containers;
 mod describe;
@@ -16,6 +15,7 @@ mod event;
 mod finish;
 mod invariant;
 mod load;
+mod misses;
 mod mode;
 pub mod names;
 mod pins;

@@ -13,6 +13,7 @@ use libbpf_rs::{Iter, Link, MapHandle};
 use crate::bpf::{GuardSkel, GuardSkelBuilder, Victim, decode};
 use crate::config::{Config, Policy, Sandboxes};
 use crate::error::{Error, bpf_error, file_error};
+use crate::misses::Misses;
 use crate::mode::Mode;
 use crate::pins::{self, Pin};
 use crate::probe::{self, Offer};
@@ -45,6 +46,7 @@ struct Constants {
     sandboxes: u32,
     strict: u32,
     denials: u32,
+    twins: u32,
 }
 
 impl Constants {
@@ -53,7 +55,7 @@ impl Constants {
     const AUDIT: u32 = 1;
     const IGNORE: u32 = 2;
 
-    fn of(config: &Config, mode: Mode) -> Self {
+    fn of(config: &Config, mode: Mode, offer: &Offer) -> Self {
         let audit = config.policy == Policy::Audit;
         let sandboxes = match config.scope.sandboxes {
             Sandboxes::Ignore => Self::IGNORE,
@@ -62,7 +64,14 @@ impl Constants {
         };
         let runtimes = if audit { Self::AUDIT } else { Self::ENFORCE };
         let denials = config.deny.iter().fold(0, |bits, denial| bits | denial.bit());
-        Self { mode, runtimes, sandboxes, strict: u32::from(config.strict), denials }
+        Self {
+            mode,
+            runtimes,
+            sandboxes,
+            strict: u32::from(config.strict),
+            denials,
+            twins: u32::from(offer.twins),
+        }
     }
 
     /// The number of this build's programs with these constants: never 0, which is none.
@@ -84,6 +93,7 @@ pub(crate) struct Kernel {
     sweep: Link,
     pins: Vec<Pin>,
     pub(crate) mode: Mode,
+    pub(crate) misses: Misses,
     /// Tasks of containers that ran before.
     pub(crate) adopted: u64,
 }
@@ -101,7 +111,7 @@ impl Kernel {
         let mut sensors: Vec<String> = offer.sensors(mode).into_iter().map(|s| s.program).collect();
         let sysctl = if mode.prevents() { None } else { offer.sysctl() };
         sensors.extend(sysctl.map(|(program, _)| program.to_owned()));
-        let constants = Constants::of(config, mode);
+        let constants = Constants::of(config, mode, &offer);
         let generation = constants.generation();
         // Where every pin of this generation is there, the sensors are: the verifier need not see them again.
         let kept = if active() == Some(generation) { reopen(&sensors, generation) } else { None };
@@ -127,7 +137,9 @@ impl Kernel {
         let ids = ids.collect::<Result<Vec<u32>, Error>>()?;
         shared.change(|settings| fill(&mut settings.link_ids, &ids));
         let sweep = skel.progs.sweep.attach().map_err(bpf_error("attach"))?;
-        let mut kernel = Self { skel, shared, sweep, pins: pins_of(links, generation)?, mode, adopted: 0 };
+        let misses = Misses::of(links.iter().map(|(_, link)| link))?;
+        let pins = pins_of(links, generation)?;
+        let mut kernel = Self { skel, shared, sweep, pins, mode, misses, adopted: 0 };
         kernel.learn_pins()?;
         if kernel.shared.settings().adopted == 0 {
             kernel.adopt()?;
@@ -218,6 +230,7 @@ fn load(sensors: &[String], constants: &Constants, pinned: bool) -> Result<Guard
     data.strict = constants.strict;
     data.prevention = u32::from(constants.mode.prevents());
     data.denials = constants.denials;
+    data.twins = constants.twins;
     data.generation = constants.generation();
     for mut map in open.open_object_mut().maps_mut() {
         let name = map.name().to_string_lossy().into_owned();

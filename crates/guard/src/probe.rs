@@ -22,6 +22,8 @@ const EXPERIMENT: &str = "/dev/null";
 #[derive(Debug, Default)]
 pub(crate) struct Offer {
     cgroup2: Option<PathBuf>,
+    /// A task can be preempted in a program at a tracepoint: each of these is attached twice.
+    pub(crate) twins: bool,
     /// `bpf_send_signal_task` (since 6.13).
     pub(crate) kills_others: bool,
     /// Types and helpers without which there is no guard: what is missing.
@@ -36,6 +38,14 @@ const NEEDED: [(&str, &str); 2] =
 /// Tracepoints whose arguments are not always what the programs expect, and the type that tells.
 const SHAPES: [(&str, &str); 2] =
     [("btf_trace_io_uring_complete", "io_cqe"), ("btf_trace_io_uring_submit_req", "io_open")];
+
+/// Linux 7.0: tracepoints run under SRCU, and no longer with preemption off (include/linux/tracepoint.h).
+const PREEMPTIBLE_TRACEPOINTS: u32 = 7;
+
+fn kernel_major() -> u32 {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    release.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(u32::MAX)
+}
 
 fn has(btf: &Btf<'_>, name: &str) -> bool {
     btf.type_by_name::<BtfType<'_>>(name).is_some()
@@ -53,6 +63,7 @@ pub(crate) fn offer() -> Offer {
     }
     Offer {
         cgroup2: cgroup2_mount(),
+        twins: kernel_major() >= PREEMPTIBLE_TRACEPOINTS,
         kills_others: present.contains("bpf_send_signal_task"),
         missing: NEEDED.iter().filter(|(_, name)| !has(&btf, name)).map(|(what, _)| *what).collect(),
         present,
@@ -62,14 +73,20 @@ pub(crate) fn offer() -> Offer {
 impl Offer {
     /// The programs of a mode that can be attached here.
     pub(crate) fn sensors(&self, mode: Mode) -> Vec<Sensor> {
-        sensors::of(mode).into_iter().filter(|sensor| self.present.contains(&sensor.target)).collect()
+        let mut all: Vec<Sensor> =
+            sensors::of(mode).into_iter().filter(|sensor| self.present.contains(&sensor.target)).collect();
+        if self.twins {
+            let twins: Vec<Sensor> = all.iter().filter_map(Sensor::twin).collect();
+            all.extend(twins);
+        }
+        all
     }
 
     /// The program that refuses writes to sysctls in tracepoint mode, and the root of cgroup v2, where it is attached.
     /// `None` where that is not mounted.
     pub(crate) fn sysctl(&self) -> Option<(&'static str, &Path)> {
         let path = self.cgroup2.as_deref()?;
-        Some((if sysctl_programs_know_tasks() { SYSCTL } else { SYSCTL_BY_NS }, path))
+        Some((if loads("sysctl") { SYSCTL } else { SYSCTL_BY_NS }, path))
     }
 
     /// The targets that a mode wants and this kernel does not have.
@@ -139,14 +156,15 @@ fn experiment(mode: Mode) -> Result<(), String> {
     }
 }
 
-/// Whether a program that sees writes to sysctls can find out who writes.
-fn sysctl_programs_know_tasks() -> bool {
+/// Whether the kernel loads this one of the small programs.
+fn loads(program: &str) -> bool {
     verifier_log::start();
     let mut storage = MaybeUninit::uninit();
     ProbeSkelBuilder::default().open(&mut storage).is_ok_and(|mut open| {
-        open.progs.lsm.set_autoload(false);
-        open.progs.fmod_ret.set_autoload(false);
-        open.progs.fexit.set_autoload(false);
+        for mut other in open.open_object_mut().progs_mut() {
+            let wanted = other.name() == program;
+            other.set_autoload(wanted);
+        }
         open.load().is_ok()
     })
 }

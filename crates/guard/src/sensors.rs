@@ -22,6 +22,13 @@ pub(crate) struct Sensor {
 }
 
 impl Sensor {
+    /// The same program once more, for kernels that may skip the first: those at tracepoints without which nothing holds.
+    pub(crate) fn twin(&self) -> Option<Self> {
+        let twin =
+            TASKS.iter().chain(&CALLS).any(|(program, _, required)| *required && self.program == *program);
+        twin.then(|| Self::new(format!("{}_twin", self.program), self.target.clone(), false))
+    }
+
     fn new(program: impl Into<String>, target: impl Into<String>, required: bool) -> Self {
         Self { program: program.into(), target: target.into(), required }
     }
@@ -124,6 +131,7 @@ pub(crate) fn of(mode: Mode) -> Vec<Sensor> {
         all.push(Sensor::new(format!("before_32_{call}"), format!("__ia32_sys_{call}"), false));
     }
     all.push(Sensor::new("after_blkdev_open", "blkdev_open", false));
+    all.push(Sensor::new("before_switch_task_namespaces", "switch_task_namespaces", false));
     for (hook, required) in REQUIRED_HOOKS.map(|h| (h, true)).into_iter().chain(HOOKS.map(|h| (h, false))) {
         all.push(match mode {
             Mode::Lsm => Sensor::new(format!("lsm_{hook}"), format!("bpf_lsm_{hook}"), required),

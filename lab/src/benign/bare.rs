@@ -41,6 +41,7 @@ pub(super) const CASES: &[Case] = &[
              mount -t proc none c; cat c/self/status >/dev/null; umount c; umount a",
         )
     }),
+    case("bare/denied", denied),
     case("bare/chroot", |ground, _| {
         inside(
             ground,
@@ -57,6 +58,28 @@ pub(super) const CASES: &[Case] = &[
         )
     }),
 ];
+
+/// What the configuration denies is refused and reported, and nobody dies for asking; afterwards it is allowed again.
+fn denied(ground: &Ground, guard: Option<&mut Guard>) -> Result<Outcome> {
+    const DENY: &str =
+        r#"deny = ["userns", "bpf", "af_alg", "af_rxrpc", "af_packet", "io_uring", "module_request"]"#;
+    let Some(guard) = guard.filter(|guard| guard.prevents()) else {
+        return Ok(Outcome::Skipped("`deny` needs mode lsm or fmod_ret".to_owned()));
+    };
+    let config = ground.directory("bare/deny")?.join("guard.toml");
+    fs::write(&config, DENY).with_context(|| format!("cannot write {}", config.display()))?;
+    guard.configure(Some(&config))?;
+    let refused = inside(ground, "denied", "/probe denied");
+    guard.configure(None)?;
+    refused?;
+    let mut what = guard.denied();
+    what.sort();
+    what.dedup();
+    if what.len() != 7 {
+        bail!("not every refusal was reported, only: {}", what.join(", "));
+    }
+    inside(ground, "denied", "unshare -U true")
+}
 
 /// Runs `script` by `sh -e` in a container with a root of its own, the probe, a tmpfs at /t and every capability but one.
 fn inside(ground: &Ground, name: &str, script: &str) -> Result<Outcome> {

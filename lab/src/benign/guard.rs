@@ -18,6 +18,8 @@ const STOP: Duration = Duration::from_secs(30);
 pub(super) struct Guard {
     casemate: PathBuf,
     mode: Option<String>,
+    /// Instead of the default configuration.
+    config: Option<PathBuf>,
     agent: Child,
     events: PathBuf,
     log: PathBuf,
@@ -35,8 +37,8 @@ impl Guard {
         unpin(&casemate)?;
         let (events, log) = (work.join("events.jsonl"), work.join("guard.log"));
         let mode = mode.map(str::to_owned);
-        let agent = spawn(&casemate, mode.as_deref(), &events, &log)?;
-        let mut guard = Self { casemate, mode, agent, events, log, read: 0, births: 0 };
+        let agent = spawn(&casemate, mode.as_deref(), None, &events, &log)?;
+        let mut guard = Self { casemate, mode, config: None, agent, events, log, read: 0, births: 0 };
         guard.wait_ready(0)?;
         Ok(guard)
     }
@@ -52,6 +54,25 @@ impl Guard {
         self.end_agent(Signal::TERM)?;
         unpin(&self.casemate)?;
         self.start_again()
+    }
+
+    /// Whether what breaks a rule is refused, not only killed.
+    pub(super) fn prevents(&self) -> bool {
+        self.mode.as_deref().is_some_and(|mode| mode != "tracepoint")
+    }
+
+    /// Gives the guard another configuration: its programs are replaced while containers run.
+    pub(super) fn configure(&mut self, config: Option<&Path>) -> Result<()> {
+        self.config = config.map(Path::to_owned);
+        self.restart(Signal::TERM)
+    }
+
+    /// The `what` of every `denied` event so far.
+    pub(super) fn denied(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let denied = events.filter(|event| event["type"] == "denied" && event["action"] == "deny");
+        denied.filter_map(|event| Some(event["what"].as_str()?.to_owned())).collect()
     }
 
     /// What the guard complained about since the last call: every `violation` and `killed` event, as it was written.
@@ -101,7 +122,8 @@ impl Guard {
 
     fn start_again(&mut self) -> Result<()> {
         let ready_before = self.count_ready();
-        self.agent = spawn(&self.casemate, self.mode.as_deref(), &self.events, &self.log)?;
+        self.agent =
+            spawn(&self.casemate, self.mode.as_deref(), self.config.as_deref(), &self.events, &self.log)?;
         self.wait_ready(ready_before)
     }
 
@@ -145,7 +167,13 @@ impl Drop for Guard {
     }
 }
 
-fn spawn(casemate: &Path, mode: Option<&str>, events: &Path, log: &Path) -> Result<Child> {
+fn spawn(
+    casemate: &Path,
+    mode: Option<&str>,
+    config: Option<&Path>,
+    events: &Path,
+    log: &Path,
+) -> Result<Child> {
     let append = |path: &Path| {
         let file = OpenOptions::new().create(true).append(true).open(path);
         file.with_context(|| format!("cannot open {}", path.display()))
@@ -153,6 +181,7 @@ fn spawn(casemate: &Path, mode: Option<&str>, events: &Path, log: &Path) -> Resu
     Command::new(casemate)
         .args(["guard", "--output", "json"])
         .args(mode.into_iter().flat_map(|mode| ["--mode", mode]))
+        .args(config.into_iter().flat_map(|path| [Path::new("--config"), path]))
         .stdin(Stdio::null())
         .stdout(append(events)?)
         .stderr(append(log)?)

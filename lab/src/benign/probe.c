@@ -210,6 +210,22 @@ static void core(void)
     abort();
 }
 
+// What known exploits start with; a guard that denies it lets everything else go on.
+static void denied(void)
+{
+    char attribute[64] = {0};
+    static const int families[] = {38 /* AF_ALG */, 33 /* AF_RXRPC */, AF_PACKET};
+    NEED(unshare(CLONE_NEWUSER) == -1 && errno == EPERM);
+    NEED(syscall(SYS_bpf, 0, attribute, sizeof attribute) == -1 && errno == EPERM);
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        NEED(socket(families[i], SOCK_DGRAM, 0) == -1 && errno == EPERM);
+    char ring[256] = {0};
+    NEED(syscall(SYS_io_uring_setup, 4, ring) == -1 && errno == EPERM);
+    // A family that nobody has loaded: the kernel asks for its module.
+    NEED(socket(AF_APPLETALK, SOCK_DGRAM, 0) == -1);
+    NEED(socket(AF_INET, SOCK_DGRAM, 0) >= 0);
+}
+
 static void nothing(void)
 {
 }
@@ -220,13 +236,14 @@ int main(int argc, char **argv)
         const char *name;
         void (*deed)(void);
     } deeds[] = {{"seccomp", seccomp},         {"debug", debug},   {"identity", identity}, {"namespaces", namespaces},
-                 {"descriptors", descriptors}, {"handle", handle}, {"core", core},         {"nothing", nothing}};
+                 {"descriptors", descriptors}, {"handle", handle}, {"core", core},         {"denied", denied},
+                 {"nothing", nothing}};
     for (size_t i = 0; argc == 2 && i < sizeof deeds / sizeof deeds[0]; i++) {
         if (strcmp(argv[1], deeds[i].name) == 0) {
             deeds[i].deed();
             return 0;
         }
     }
-    fprintf(stderr, "probe: seccomp|debug|identity|namespaces|descriptors|handle|core|nothing\n");
+    fprintf(stderr, "probe: seccomp|debug|identity|namespaces|descriptors|handle|core|denied|nothing\n");
     return 2;
 }

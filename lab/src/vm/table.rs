@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::job::{Half, Verdict};
 use super::kernel::SERIES;
+use crate::cases;
 
 /// How one case ended on one kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -120,7 +121,7 @@ impl Table {
             return;
         }
         let grid = self.grid();
-        println!("\n{}\n\n{}", plain(&grid), markdown(&grid));
+        println!("\n{}\n\n{}", plain(&grid), markdown(&explained(grid.clone())));
         for (title, verdict) in [("skipped", Verdict::Skipped), ("failed", Verdict::Failed)] {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.verdict == verdict).collect();
             if !rows.is_empty() {
@@ -166,6 +167,16 @@ impl Table {
         }
         grid
     }
+}
+
+/// With a column that says what each attack stands for.
+fn explained(mut grid: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    for (number, row) in grid.iter_mut().enumerate() {
+        let shape = cases::all().find(|case| Some(case.name) == row.first().map(String::as_str));
+        let text = shape.map_or(if number == 0 { "stands for" } else { "" }, |case| case.shape);
+        row.insert(1, text.replace('|', "\\|"));
+    }
+    grid
 }
 
 /// Columns in line.

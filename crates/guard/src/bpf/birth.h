@@ -218,7 +218,7 @@ static __always_inline void count_tasks(u64 cid, int change)
 		__sync_fetch_and_add(&c->tasks, change);
 }
 
-/* The last task is gone: forget the container. Namespaces that it made itself are the agent's to collect. */
+/* The last task is gone: forget the container. Namespaces that it made itself give way in their map by age. */
 VERIFIED_ALONE int forget(u64 cid)
 {
 	struct container *c = bpf_map_lookup_elem(&containers, &cid);
@@ -396,6 +396,7 @@ static __always_inline void inherit(struct task_struct *child, const struct tag 
 	__builtin_memcpy(tag, from, sizeof(*tag));
 	tag->suspect = 0;
 	tag->in_call = 0;
+	tag->looked = 0;
 	if (tag->flags & TAG_PROVISIONAL)
 		return;
 	if (clone_flags & CLONE_INTO_CGROUP)

@@ -11,14 +11,30 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
+/* Has the first of two programs looked already? If not, this one does. */
+static __always_inline bool done_by_twin(struct tag *tag, u32 at, bool twin)
+{
+	if (!twins)
+		return false;
+	if (!twin) {
+		tag->looked |= at;
+		return false;
+	}
+	if (!(tag->looked & at))
+		return false;
+	tag->looked &= ~at;
+	return true;
+}
+
+static __always_inline int call_ends(struct pt_regs *regs, long ret, bool twin)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct tag *tag = tag_of(task);
 	bool changed;
 
 	if (!tag || (tag->flags & TAG_PROVISIONAL) || !in_force())
+		return 0;
+	if (done_by_twin(tag, LOOKED_CALL, twin))
 		return 0;
 	changed = differs(task, task->cred, &tag->seen);
 	if (!changed && tag->gen == state.gen && !tag->flags &&
@@ -27,8 +43,8 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 	return look_closer(task, tag, regs, ret, changed);
 }
 
-SEC("tp_btf/task_newtask")
-int BPF_PROG(on_newtask, struct task_struct *child, u64 clone_flags)
+/* This, and task_ends(), may run twice for one event. */
+static __always_inline int task_begins(struct task_struct *child, u64 clone_flags)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
 	struct tag *from = tag_of(parent);
@@ -46,7 +62,7 @@ int BPF_PROG(on_newtask, struct task_struct *child, u64 clone_flags)
 		inherit(child, from, clone_flags);
 		return 0;
 	}
-	if (!state.ready || !starts_setup(parent, child, clone_flags))
+	if (!state.ready || tag_of(child) || !starts_setup(parent, child, clone_flags))
 		return 0;
 	tag_stranger(child, kind_of(parent), 0);
 	return 0;
@@ -79,10 +95,8 @@ static __always_inline void check_stranger(struct task_struct *task)
 	}
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+static __always_inline int judge_program(struct task_struct *task, struct tag *tag, struct linux_binprm *bprm)
 {
-	struct tag *tag = tag_of(task);
 	struct check k = { .task = task, .tag = tag, .moment = AT_EXEC };
 	u64 mnt;
 
@@ -111,18 +125,49 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+static __always_inline int program_begins(struct task_struct *task, struct linux_binprm *bprm, bool twin)
+{
+	struct tag *tag = tag_of(task);
+
+	if (twin && tag && done_by_twin(tag, LOOKED_EXEC, true))
+		return 0;
+	judge_program(task, tag, bprm);
+	tag = tag_of(task);
+	if (!twin && tag)
+		done_by_twin(tag, LOOKED_EXEC, false);
+	return 0;
+}
+
+static __always_inline int task_ends(struct task_struct *task)
 {
 	struct tag *tag = tag_of(task);
 
 	if (tag && tag->cid && in_force()) {
 		leave(task, tag->cid);
-		/* Once only, whoever else is attached here. */
 		tag->cid = 0;
 	}
 	return 0;
 }
+
+/* A sensor and its twin: see `twins` in maps.h. */
+#define SENSOR(name, point, decision, twin_decision, ...)                                                      \
+	SEC("tp_btf/" #point)                                                                                  \
+	int BPF_PROG(name, __VA_ARGS__)                                                                        \
+	{                                                                                                      \
+		return decision;                                                                               \
+	}                                                                                                      \
+	SEC("tp_btf/" #point)                                                                                  \
+	int BPF_PROG(name##_twin, __VA_ARGS__)                                                                 \
+	{                                                                                                      \
+		return twin_decision;                                                                          \
+	}
+
+SENSOR(on_sys_exit, sys_exit, call_ends(regs, ret, false), call_ends(regs, ret, true), struct pt_regs *regs, long ret)
+SENSOR(on_newtask, task_newtask, task_begins(child, clone_flags), task_begins(child, clone_flags),
+       struct task_struct *child, u64 clone_flags)
+SENSOR(on_exec, sched_process_exec, program_begins(task, bprm, false), program_begins(task, bprm, true),
+       struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+SENSOR(on_exit, sched_process_exit, task_ends(task), task_ends(task), struct task_struct *task)
 
 /*
  * Moves are judged by who makes them: the container may not leave, the host may move it. Where the host moves its

@@ -100,6 +100,14 @@ const volatile u32 sandbox_policy = POLICY_AUDIT; /* for other pid-namespace san
 const volatile u32 strict = 0;
 const volatile u32 prevention = 0; /* hooks refuse at use; no program at each system call */
 const volatile u32 denials = 0;	   /* bits of enum denial */
+/*
+ * Programs at tracepoints are attached twice. The kernel skips a program on a processor where the same program is at work
+ * already (prog->active), and since 7.0 a task can be preempted in the middle of one (include/linux/tracepoint.h): what
+ * ends, begins or returns on that processor meanwhile would pass unseen. The twin is counted apart. Holding the processor
+ * (bpf_preempt_disable()) is no help: what was put off happens when it is let go, and the program has not ended yet.
+ * Programs of BPF LSM are never skipped.
+ */
+const volatile u32 twins = 0;
 const volatile u64 generation = 0; /* which build with which policy these programs are */
 
 /* What the agent writes. */

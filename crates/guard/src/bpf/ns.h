@@ -69,10 +69,8 @@ static __always_inline u64 ns_clone_flag(u32 kind)
 }
 
 /* Pointers of nsproxy, in the order of enum ns_kind. */
-static __always_inline void read_nsproxy(struct task_struct *task, u64 *out)
+static __always_inline void read_proxy(struct nsproxy *n, u64 *out)
 {
-	struct nsproxy *n = BPF_CORE_READ(task, nsproxy);
-
 	out[NS_UTS] = (u64)BPF_CORE_READ(n, uts_ns);
 	out[NS_IPC] = (u64)BPF_CORE_READ(n, ipc_ns);
 	out[NS_MNT] = (u64)BPF_CORE_READ(n, mnt_ns);
@@ -81,6 +79,11 @@ static __always_inline void read_nsproxy(struct task_struct *task, u64 *out)
 	out[NS_TIME] = (u64)BPF_CORE_READ(n, time_ns);
 	out[NS_TIME_FOR_CHILDREN] = (u64)BPF_CORE_READ(n, time_ns_for_children);
 	out[NS_CGROUP] = (u64)BPF_CORE_READ(n, cgroup_ns);
+}
+
+static __always_inline void read_nsproxy(struct task_struct *task, u64 *out)
+{
+	read_proxy(BPF_CORE_READ(task, nsproxy), out);
 }
 
 /* The pid namespace a struct pid lives in: ns_of_pid() of include/linux/pid.h. */

@@ -121,6 +121,19 @@ static __always_inline void adopt(struct task_struct *task)
 		seal(task, tag);
 }
 
+#define UNSEEN_NS (5 * NSEC_PER_SEC)
+
+/* A container whose last task ended unseen: its record would pass for the birth of whoever gets its namespaces next. */
+static long collect_dead(void *map, u64 *cid, struct container *c, u64 *now)
+{
+	if (!c->last_seen_ns || *now - c->last_seen_ns < UNSEEN_NS)
+		return 0;
+	if (c->sealed)
+		tell(EVENT_GONE, c, NULL);
+	forget(*cid);
+	return 0;
+}
+
 /*
  * Every task: adopt it, or compare it. What differs must differ in the same way nearly a second later: a task in the
  * middle of a system call has changed already and was not yet at its checkpoint.
@@ -132,18 +145,24 @@ int sweep(struct bpf_iter__task *ctx)
 	struct check k = { .task = task, .moment = AT_SWEEP };
 	struct container *c;
 	struct tag *tag;
-	u64 mix, now;
+	u64 mix, now = bpf_ktime_get_boot_ns();
 
-	if (!task || (BPF_CORE_READ(task, flags) & (PF_KTHREAD | PF_EXITING)) || !BPF_CORE_READ(task, nsproxy))
+	if (!task) {
+		bpf_for_each_map_elem(&containers, collect_dead, &now, 0);
+		return 0;
+	}
+	if ((BPF_CORE_READ(task, flags) & (PF_KTHREAD | PF_EXITING)) || !BPF_CORE_READ(task, nsproxy))
 		return 0;
 	tag = tag_of(task);
 	if (!tag) {
 		adopt(task);
 		return 0;
 	}
+	c = bpf_map_lookup_elem(&containers, &tag->cid);
+	if (c)
+		c->last_seen_ns = now;
 	if (tag->flags & (TAG_PROVISIONAL | TAG_HELPER))
 		return 0;
-	c = bpf_map_lookup_elem(&containers, &tag->cid);
 	if (c && c->condemned) {
 		struct victim v = { .cid = tag->cid,
 				    .start_ns = BPF_CORE_READ(task, group_leader, start_boottime),
@@ -158,7 +177,6 @@ int sweep(struct bpf_iter__task *ctx)
 		return 0;
 	}
 	mix = fingerprint(task);
-	now = bpf_ktime_get_boot_ns();
 	if (tag->suspect != mix) {
 		tag->suspect = mix;
 		tag->suspect_ns = now;

@@ -159,6 +159,7 @@ struct container {
 	u32 tasks;
 	u32 condemned;
 	u64 condemned_ns;
+	u64 last_seen_ns; /* by the sweep: a task that lives */
 	u64 violations[INV_COUNT];
 	u64 window_ns;
 	u32 window_events;
@@ -191,6 +192,11 @@ enum tag_flags {
 	TAG_LEAK = 16,	     /* began with a directory outside among its descriptors */
 };
 
+enum looked {
+	LOOKED_CALL = 1,
+	LOOKED_EXEC = 2,
+};
+
 struct tag {
 	u64 cid;
 	u32 flags;
@@ -200,6 +206,7 @@ struct tag {
 	u64 home_mnt; /* the container's root, if files there are nothing but files */
 	u32 next_ids[8];      /* prevention: what set*id calls have announced, as in seen.ids */
 	u32 in_call;	      /* prevention: the class of a call that hooks must know of, or 0 */
+	u32 looked;	      /* twins: what the first of the two has looked at, enum looked */
 	u64 stdio[STDIO_FDS]; /* inodes of fds 0..2 at birth: /dev/stdout may open them again */
 	u64 suspect;	      /* sweep: what differed the last time */
 	u64 suspect_ns;	      /* and since when */

@@ -137,6 +137,25 @@ static __always_inline bool use_open(struct file *file)
 	return check_file(&k, number(file));
 }
 
+/*
+ * A task of a container is about to get other namespaces, by whomever: the commonest kernel payload gives the host's to
+ * the container's first process. Those that unshare(2) has just made are nobody's yet.
+ */
+static __noinline void use_namespaces(const struct check *k, struct nsproxy *next)
+{
+	u64 now[NS_PROXIED];
+
+	read_proxy(next, now);
+#pragma unroll
+	for (u32 i = 0; i < NS_PROXIED; i++) {
+		struct ns_ref ref = ns_ref(i, now[i]);
+
+		if ((ns_is_host(i, ref.ptr) || ns_birth_cid(ref)) && !ns_owned(k->tag->cid, ref) &&
+		    found(k, INV_NS, i, 0, ref.inum))
+			return;
+	}
+}
+
 /* A descriptor arrives over a socket or from another process: not a directory outside, not a foreign namespace. */
 static __always_inline bool use_received(struct file *file)
 {
