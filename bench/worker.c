@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What `cargo xtask bench guard` measures, in one small static program: it runs as a host task and as the first process
- * of a container, and does what it is told, line by line, on standard input.
+ * What `cargo xtask bench guard` and `cargo xtask lab --cost` measure, in one small static program: it runs as a host
+ * task and as the first process of a container, and does what it is told, line by line, on standard input.
  *
  *   getppid N | open N | fork N | exec N | pipe N   do it N times; answer: nanoseconds for all
+ *   readwrite N  one byte into a pipe and out again, N times, within this process; answer: nanoseconds for all
+ *   devices N    one byte out of /dev/zero and one into /dev/null, N times; answer: nanoseconds for all
+ *   calibrate N  a loop of exactly 2 N instructions (N > 0); answer: nanoseconds for all
  *   flood N      N violations of FS: into the leaked directory (descriptor 3) and back; answer: nanoseconds for all
  *   crowd N      N children that sleep; answer: N
  *   violate      one violation of FS; answer: 1, where the guard lets it live
@@ -133,6 +136,46 @@ static long ping_pong(long n)
 	return start;
 }
 
+/* N times one byte through `in` and `out`: a pipe's two ends, or two devices. */
+static long move_bytes(int out, int in, long n)
+{
+	char byte = 0;
+	long start = now();
+
+	for (long i = 0; i < n; i++)
+		if (write(out, &byte, 1) != 1 || read(in, &byte, 1) != 1)
+			die("move a byte");
+	start = now() - start;
+	close(out);
+	close(in);
+	return start;
+}
+
+static long through_pipe(long n)
+{
+	int ends[2];
+
+	if (pipe(ends))
+		die("pipe");
+	return move_bytes(ends[1], ends[0], n);
+}
+
+static long through_devices(long n)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+	if (null < 0 || zero < 0)
+		die("/dev/null and /dev/zero");
+	return move_bytes(null, zero, n);
+}
+
+/* For who wants to know what a nanosecond of this machine's clock is in instructions. */
+static void calibrate(long n)
+{
+	__asm__ volatile("1: decq %0\n\tjnz 1b" : "+r"(n) : : "cc");
+}
+
 static void flood(long n)
 {
 	for (long i = 0; i < n; i++)
@@ -176,6 +219,14 @@ static void obey(const char *what, long n)
 	} else if (!strcmp(what, "pipe")) {
 		answer(ping_pong(n));
 		return;
+	} else if (!strcmp(what, "readwrite")) {
+		answer(through_pipe(n));
+		return;
+	} else if (!strcmp(what, "devices")) {
+		answer(through_devices(n));
+		return;
+	} else if (!strcmp(what, "calibrate")) {
+		calibrate(n);
 	} else if (!strcmp(what, "flood")) {
 		flood(n);
 	} else if (!strcmp(what, "crowd")) {

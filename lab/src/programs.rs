@@ -12,6 +12,9 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/attacks");
 /// What programs include besides the headers there.
 const PAYLOAD_HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/payload/casemate_payload.h");
 
+/// The program whose loops are measured.
+const WORKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/worker.c");
+
 /// Compiles what is older than its source and returns the directory of the programs.
 ///
 /// # Errors
@@ -31,6 +34,14 @@ pub(crate) fn build() -> Result<PathBuf> {
     }
     copy_nsenter(&programs)?;
     Ok(fs::canonicalize(programs)?)
+}
+
+/// Compiles `bench/worker.c` into `programs` as well.
+///
+/// # Errors
+/// When `gcc` is missing or the program does not compile.
+pub(crate) fn build_worker(programs: &Path) -> Result<()> {
+    compile(Path::new(WORKER), &programs.join("worker"))
 }
 
 /// Where the programs go: this program lies in `release` or `debug` of the target directory.

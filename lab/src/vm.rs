@@ -5,6 +5,9 @@
 //! is a failure; another machine goes on behind it.
 
 mod apt;
+mod cost;
+mod cost_guest;
+mod cost_report;
 mod guest;
 mod image;
 mod job;
@@ -52,6 +55,9 @@ pub(crate) struct Args {
     /// Print the outcome as one JSON object
     #[arg(long)]
     json: bool,
+    /// Run no cases: count the instructions that each mode adds to system calls, fork and exec [default kernel: 6.12]
+    #[arg(long, conflicts_with_all = ["case", "mode"])]
+    cost: bool,
 }
 
 /// A mode of the guard, and the security modules that its machine is booted with. Debian lists bpf among its own by default,
@@ -75,6 +81,9 @@ const MODES: [Mode; 3] = [
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!("the lab unpacks root file systems with owners and devices: run it as root");
+    }
+    if args.cost {
+        return cost::run(args);
     }
     let start = Instant::now();
     let scratch = tempfile::Builder::new().prefix("casemate-vm-").tempdir_in("/var/tmp")?;
@@ -161,7 +170,7 @@ impl Task<'_> {
         let began = Instant::now();
         // Each machine that dies takes one case along, so that this ends.
         while let Some(batches) = self.plan.open(self.mode.name) {
-            let job = Job { guard_mode: self.mode.name.to_owned(), batches };
+            let job = Job { guard_mode: self.mode.name.to_owned(), batches, cost: false };
             if !self.boot(&job)? {
                 break;
             }
@@ -187,6 +196,7 @@ impl Task<'_> {
             lsm: self.mode.lsm,
             scratch: &self.scratch,
             limit: MACHINE_LIMIT,
+            counts: false,
         };
         let start = Instant::now();
         let (kernel, mode) = (self.kernel.name, self.mode.name);
@@ -216,7 +226,7 @@ impl Task<'_> {
                 troubled = true;
                 lock(table).trouble(kernel, mode, text);
             }
-            Line::Done => {}
+            Line::Done | Line::Cost(_) => {}
         });
         let end = end.with_context(|| format!("Linux {kernel}, mode {mode}"))?;
         if end == End::Done {

@@ -26,7 +26,7 @@ enum Chore {
     /// Run the lab in virtual machines (`lab vm`), or another subcommand of target/release/lab where one is named
     #[command(disable_help_flag = true)]
     Lab {
-        /// Passed on as they are: [--kernel 6.1|6.12|5.10|7.2|all] [--mode tracepoint|lsm|fmod_ret|all] [--case PATTERN] [--json]
+        /// Passed on as they are: [--kernel 6.1|6.12|5.10|7.2|all] [--mode tracepoint|lsm|fmod_ret|all] [--case PATTERN] [--cost] [--json]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

@@ -13,6 +13,7 @@ use rustix::process::{WaitOptions, wait};
 use rustix::system::{RebootCommand, reboot};
 use serde_json::Value;
 
+use super::cost_guest;
 use super::image::{PROBE, PROGRAMS};
 use super::job::{Batch, Half, JOB_DIR, Job, Line, Verdict};
 
@@ -54,6 +55,9 @@ fn work() -> Result<()> {
     say(&Line::Hello { release: read("/proc/sys/kernel/osrelease"), lsm });
     let job: Job =
         serde_json::from_slice(&fs::read(Path::new(JOB_DIR).join("job.json"))?).context("the job")?;
+    if job.cost {
+        return cost_guest::measure(&job.guard_mode, Path::new(CASEMATE), |cost| say(&Line::Cost(cost)));
+    }
     load_payload()?;
     let mode = doctor(&job.guard_mode)?;
     let mut broken = Vec::new();

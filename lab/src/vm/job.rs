@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Cost;
+
 /// Where the initramfs leaves what the guest needs, in its real root.
 pub(super) const JOB_DIR: &str = "/lab-job";
 
@@ -11,6 +13,9 @@ pub(super) struct Job {
     /// The guard's mode, as its `--mode` names it.
     pub(super) guard_mode: String,
     pub(super) batches: Vec<Batch>,
+    /// Instead of batches: count instructions, unguarded where the mode is [`super::cost::OFF`].
+    #[serde(default)]
+    pub(super) cost: bool,
 }
 
 /// Cases that run one after the other, each unguarded, or each guarded by one and the same guard.
@@ -52,6 +57,8 @@ pub(super) enum Line {
     Begin { half: String, case: String },
     /// A case ended.
     Outcome(Outcome),
+    /// What the guard costs.
+    Cost(Cost),
     /// Something went wrong beside the cases.
     Trouble { text: String },
     /// All batches are done.

@@ -180,7 +180,7 @@ fn explained(mut grid: Vec<Vec<String>>) -> Vec<Vec<String>> {
 }
 
 /// Columns in line.
-fn plain(grid: &[Vec<String>]) -> String {
+pub(super) fn plain(grid: &[Vec<String>]) -> String {
     let columns = grid.first().map_or(0, Vec::len);
     let width = |column: usize| grid.iter().filter_map(|row| row.get(column)).map(String::len).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -192,7 +192,7 @@ fn plain(grid: &[Vec<String>]) -> String {
 }
 
 /// A table for README and docs.
-fn markdown(grid: &[Vec<String>]) -> String {
+pub(super) fn markdown(grid: &[Vec<String>]) -> String {
     let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
     let Some((head, rows)) = grid.split_first() else { return String::new() };
     let rule = format!("|{}\n", "---|".repeat(head.len()));

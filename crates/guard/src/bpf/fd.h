@@ -19,6 +19,38 @@ static __always_inline u64 fd_file(struct task_struct *task, s64 fd)
 	return file;
 }
 
+/* kernel/bpf/helpers.c, since 6.2: a number as a typed pointer; the verifier makes a move of it, not a call. */
+extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __ksym __weak;
+
+#define CAST(type, address) ((struct type *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(struct type)))
+
+/*
+ * Is this a file of a plain file system in this mount namespace, and not a device? Then check_file() has nothing against
+ * it. Most of what a container opens is, and here it costs no call.
+ */
+static __always_inline bool is_plain_file(struct file *file, u64 mnt_ns)
+{
+	struct vfsmount *vfsmount = file->f_path.mnt;
+	struct inode *inode = file->f_inode;
+	struct mount *mount;
+
+	if (!bpf_ksym_exists(bpf_rdonly_cast))
+		return false;
+	mount = CAST(mount, (u64)vfsmount - bpf_core_field_offset(struct mount, mnt));
+	return (u64)mount->mnt_ns == mnt_ns && (inode->i_mode & S_IFMT) != S_IFBLK &&
+	       inode->i_sb == vfsmount->mnt_sb && is_plain(inode->i_sb->s_magic);
+}
+
+/* The same of a descriptor of the current task. Any struct of one pointer will do to read the descriptor table. */
+static __always_inline bool is_plain_descriptor(struct task_struct *task, s64 fd, u64 mnt_ns)
+{
+	struct fdtable *fdt = task->files->fdt;
+
+	if (!bpf_ksym_exists(bpf_rdonly_cast) || fd < 0 || fd >= fdt->max_fds)
+		return false;
+	return is_plain_file(CAST(file, CAST(hlist_head, fdt->fd + fd)->first), mnt_ns);
+}
+
 static __always_inline u64 fd_table(struct task_struct *task)
 {
 	return (u64)BPF_CORE_READ(task, files, fdt);

@@ -37,9 +37,12 @@ static __always_inline int call_ends(struct pt_regs *regs, long ret, bool twin)
 	if (done_by_twin(tag, LOOKED_CALL, twin))
 		return 0;
 	changed = differs(task, task->cred, &tag->seen);
-	if (!changed && tag->gen == state.gen && !tag->flags &&
-	    call_class(regs->orig_ax, task->thread_info.status & TS_COMPAT) < CALL_ACTIVE)
-		return 0;
+	if (!changed && tag->gen == state.gen && !tag->flags) {
+		u32 class = call_class(regs->orig_ax, task->thread_info.status & TS_COMPAT);
+
+		if (class < CALL_ACTIVE || (class == CALL_OPEN && is_plain_descriptor(task, ret, tag->seen.ns[NS_MNT])))
+			return 0;
+	}
 	return look_closer(task, tag, regs, ret, changed);
 }
 

@@ -118,23 +118,28 @@ static __always_inline bool opened_inside(u64 mnt, u64 inode)
 /* A file is opened. Of those that the kernel opens for itself only namespaces matter. */
 static __always_inline bool use_open(struct file *file)
 {
-	u64 mnt = (u64)BPF_CORE_READ(file, f_path.mnt);
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct check k = { .task = task, .tag = tag_of(task), .moment = AT_HOOK };
-	u64 inode, magic;
+	u64 mnt, inode, magic;
+	bool plain;
 
 	if (!k.tag || (k.tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
 		return false;
-	inode = (u64)BPF_CORE_READ(file, f_inode);
-	if (opened_inside(mnt, inode)) {
-		magic = BPF_CORE_READ((struct inode *)inode, i_sb, s_magic);
-		return magic == NSFS_MAGIC && check_entry(&k, magic, inode, (u64)BPF_CORE_READ(file, f_path.dentry));
+	plain = is_plain_file(file, k.tag->seen.ns[NS_MNT]);
+	if (!plain) {
+		mnt = (u64)BPF_CORE_READ(file, f_path.mnt);
+		inode = (u64)BPF_CORE_READ(file, f_inode);
+		if (opened_inside(mnt, inode)) {
+			magic = BPF_CORE_READ((struct inode *)inode, i_sb, s_magic);
+			return magic == NSFS_MAGIC &&
+			       check_entry(&k, magic, inode, (u64)BPF_CORE_READ(file, f_path.dentry));
+		}
 	}
 	if (checkpoint(&k) == DENY)
 		return true;
 	if (k.tag->in_call == CALL_OPEN_HANDLE && check_handle(&k, number(file)))
 		return true;
-	return check_file(&k, number(file));
+	return !plain && check_file(&k, number(file));
 }
 
 /*
