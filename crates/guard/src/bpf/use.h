@@ -264,7 +264,7 @@ static __always_inline bool use_moved_mount(const struct path *from)
 	       found_file(&k, INV_MNT, DETAIL_BLOCK_MOUNT, (u64)BPF_CORE_READ(from, dentry));
 }
 
-/* Since 6.5 block devices are opened by one function; before, by another of the same name: block/fops.c, fs/block_dev.c. */
+/* A block device has been opened: before that, file and device are not connected. */
 static __always_inline bool use_block_device(struct file *file)
 {
 	struct check k;

@@ -211,10 +211,13 @@ static __noinline bool verify_namespaces(const struct check *k)
 	return false;
 }
 
-/* Prevention modes hear of set*id calls before they take effect. */
+/*
+ * Prevention modes hear of set*id calls before they take effect, and may be followed by the tracepoint mode before they
+ * have looked again. That mode itself keeps next_ids equal to seen.ids.
+ */
 static __always_inline bool id_announced(const struct tag *tag, u32 i, u32 id)
 {
-	return prevention && tag->next_ids[i] == id;
+	return tag->next_ids[i] == id;
 }
 
 static __noinline bool verify_credentials(const struct check *k)
