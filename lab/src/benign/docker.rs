@@ -145,8 +145,10 @@ END
         "docker/oom",
         Docker,
         r#"
-        docker run --name "$NAME" --memory 24m --memory-swap 24m $BUSYBOX tail /dev/zero && fail 'no oom' || true
-        same true "$(docker inspect --format '{{.State.OOMKilled}}' "$NAME")"
+        status=0
+        docker run --name "$NAME" --memory 24m --memory-swap 24m $BUSYBOX tail /dev/zero || status=$?
+        # Not .State.OOMKilled: on a busy machine Docker hears of the end before it hears why.
+        same 137 "$status"
         "#,
     ),
     script(
