@@ -1,4 +1,4 @@
-//! The kernel side as Rust sees it: the skeleton that libbpf-cargo makes of `bpf/guard.bpf.c`, and its record types.
+//! The kernel side as Rust sees it: the skeletons that libbpf-cargo makes of `bpf/*.bpf.c`, and their record types.
 
 #[expect(
     clippy::all,
@@ -9,29 +9,23 @@
     unused_qualifications,
     reason = "generated code"
 )]
-mod skeleton {
-    include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
+mod skeletons {
+    pub(super) mod guard {
+        include!(concat!(env!("OUT_DIR"), "/guard.skel.rs"));
+    }
+    pub(super) mod probe {
+        include!(concat!(env!("OUT_DIR"), "/probe.skel.rs"));
+    }
 }
 
-#[expect(
-    clippy::all,
-    clippy::pedantic,
-    clippy::restriction,
-    clippy::nursery,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated code"
-)]
-mod probe {
-    include!(concat!(env!("OUT_DIR"), "/probe.skel.rs"));
-}
-
-pub(crate) use probe::ProbeSkelBuilder;
-pub(crate) use skeleton::types::{container as ContainerRecord, event as EventRecord, victim as Victim};
-pub(crate) use skeleton::types::{
+pub(crate) use skeletons::guard::types::{
+    container as ContainerRecord, event as EventRecord, victim as Victim,
+};
+pub(crate) use skeletons::guard::types::{
     guard_page as Page, guard_settings as GuardSettings, guard_state as GuardState,
 };
-pub(crate) use skeleton::{GuardMaps, GuardSkel, GuardSkelBuilder};
+pub(crate) use skeletons::guard::{GuardMaps, GuardSkel, GuardSkelBuilder};
+pub(crate) use skeletons::probe::ProbeSkelBuilder;
 
 use std::ptr;
 

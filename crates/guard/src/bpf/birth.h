@@ -336,6 +336,18 @@ static __always_inline struct tag *tag_stranger(struct task_struct *task, u32 ki
 	return tag;
 }
 
+/* A task of the host that runs in a container's mount namespace becomes one of the container's. */
+static __always_inline void join(struct task_struct *task)
+{
+	struct tag *tag = make_tag(task);
+
+	if (!tag)
+		return;
+	tag->flags = 0;
+	tag->cid = 0;
+	seal(task, tag);
+}
+
 static __always_inline u32 kind_of(struct task_struct *runtime)
 {
 	return has_runtime_ancestor((u64)BPF_CORE_READ(runtime, group_leader)) ? KIND_RUNTIME : KIND_SANDBOX;

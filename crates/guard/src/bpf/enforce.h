@@ -121,6 +121,28 @@ static __always_inline bool event_due(struct container *c, u64 now)
 	return true;
 }
 
+/* Room for an event about a container, or NULL: its window is used up, or the ring is full. Both are counted. */
+static __always_inline struct event *begin_verdict(u32 kind, u32 action, struct container *c, u64 now)
+{
+	struct event *e;
+
+	if (c && !event_due(c, now))
+		return NULL;
+	e = bpf_ringbuf_reserve(&verdicts, sizeof(*e), 0);
+	if (!e) {
+		__sync_fetch_and_add(&state.events_lost, 1);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->kind = kind;
+	e->action = action;
+	e->time_ns = now;
+	e->syscall = -1;
+	if (c)
+		describe_container(e, c);
+	return e;
+}
+
 /*
  * A task broke an invariant: the one that runs now where `other` is 0 (SIGKILL reaches it before its next user
  * instruction); another one is left to its own next checkpoint, to its init's death and to the agent.
@@ -153,30 +175,20 @@ VERIFIED_ALONE bool violation(u64 cid, u64 other, const struct finding *f)
 			__sync_fetch_and_add(&state.kills, 1);
 			kill_init(c);
 		}
-		if (!event_due(c, now))
-			return action == ACTION_KILL;
 	}
-	e = bpf_ringbuf_reserve(&verdicts, sizeof(*e), 0);
-	if (!e) {
-		__sync_fetch_and_add(&state.events_lost, 1);
+	e = begin_verdict(EVENT_VIOLATION, action, c, now);
+	if (!e)
 		return action == ACTION_KILL;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = EVENT_VIOLATION;
 	e->invariant = f->invariant;
 	e->detail = f->detail;
-	e->action = action;
 	e->expected = f->expected;
 	e->seen = f->seen;
-	e->time_ns = now;
 	e->syscall = f->nr;
 	e->compat = f->compat;
 	describe_task(e, (struct task_struct *)(other ? other : bpf_get_current_task()));
 	describe_dentry(e, f->dentry);
-	if (c) {
-		describe_container(e, c);
+	if (c)
 		e->suppressed = __sync_lock_test_and_set(&c->suppressed, 0);
-	}
 	bpf_ringbuf_submit(e, BPF_RB_FORCE_WAKEUP);
 	return action == ACTION_KILL;
 }

@@ -90,12 +90,7 @@ static __always_inline void check_stranger(struct task_struct *task)
 			seal(task, tag);
 		return;
 	}
-	tag = make_tag(task);
-	if (tag) {
-		tag->flags = 0;
-		tag->cid = 0;
-		seal(task, tag);
-	}
+	join(task);
 }
 
 static __always_inline int judge_program(struct task_struct *task, struct tag *tag, struct linux_binprm *bprm)

@@ -107,12 +107,7 @@ static __always_inline void adopt(struct task_struct *task)
 		/* Not before its exec: it may be a runtime at work. */
 		if (runtime_at_work(task))
 			return;
-		tag = make_tag(task);
-		if (tag) {
-			tag->flags = 0;
-			tag->cid = 0;
-			seal(task, tag);
-		}
+		join(task);
 		return;
 	}
 	tag = tag_stranger(task, kind_of(task), 1);

@@ -27,22 +27,11 @@ static __noinline bool refused(const struct check *k, u32 denial)
 	action = container_action(c, k->tag->cid, INV_COUNT);
 	if (action == ACTION_EXEMPT)
 		return false;
-	if (c && !event_due(c, bpf_ktime_get_boot_ns()))
+	e = begin_verdict(EVENT_DENIED, action, c, bpf_ktime_get_boot_ns());
+	if (!e)
 		return action == ACTION_KILL;
-	e = bpf_ringbuf_reserve(&verdicts, sizeof(*e), 0);
-	if (!e) {
-		__sync_fetch_and_add(&state.events_lost, 1);
-		return action == ACTION_KILL;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->kind = EVENT_DENIED;
 	e->detail = denial;
-	e->action = action;
-	e->time_ns = bpf_ktime_get_boot_ns();
-	e->syscall = -1;
 	describe_task(e, k->task);
-	if (c)
-		describe_container(e, c);
 	bpf_ringbuf_submit(e, 0);
 	return action == ACTION_KILL;
 }
