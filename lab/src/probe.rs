@@ -90,6 +90,10 @@ pub(crate) fn no_ext4_handles(probe: &Probe) -> Option<String> {
     (!there).then(|| format!("the program forges ext4 handles; the secret lies on {}", probe.scratch_fs))
 }
 
+pub(crate) fn no_32_bit_handles(probe: &Probe) -> Option<String> {
+    no_32_bit_calls(probe).or_else(|| no_ext4_handles(probe))
+}
+
 pub(crate) fn no_cgroup_v1(probe: &Probe) -> Option<String> {
     let there = probe.filesystems.lines().any(|line| line.ends_with("\tcgroup"));
     (!there).then(|| "the kernel has no cgroup v1".to_owned())

@@ -110,6 +110,12 @@ const AFTER: [(&str, bool); 12] = [
     ("bpf", false),
 ];
 
+/// System calls whose 32-bit callers have a function of their own, because their arguments have another shape.
+const COMPAT: [&str; 2] = ["getdents", "open_by_handle_at"];
+
+/// The 32-bit form of utimensat(2) from before 2038 was a concern.
+const ONLY_32: &str = "utimensat_time32";
+
 /// System calls that tell the hooks inside them which call it is.
 const BEFORE: [&str; 2] = ["setns", "open_by_handle_at"];
 
@@ -124,11 +130,12 @@ pub(crate) fn of(mode: Mode) -> Vec<Sensor> {
     }
     for (call, required) in AFTER {
         all.push(Sensor::new(format!("after_{call}"), format!("__x64_sys_{call}"), required));
-        all.push(Sensor::new(format!("after_32_{call}"), format!("__ia32_sys_{call}"), false));
+        all.push(Sensor::new(format!("after_32_{call}"), entry_32(call), false));
     }
+    all.push(Sensor::new(format!("after_32_{ONLY_32}"), entry_32(ONLY_32), false));
     for call in BEFORE {
         all.push(Sensor::new(format!("before_{call}"), format!("__x64_sys_{call}"), false));
-        all.push(Sensor::new(format!("before_32_{call}"), format!("__ia32_sys_{call}"), false));
+        all.push(Sensor::new(format!("before_32_{call}"), entry_32(call), false));
     }
     all.push(Sensor::new("after_blkdev_open", "blkdev_open", false));
     all.push(Sensor::new("before_switch_task_namespaces", "switch_task_namespaces", false));
@@ -139,6 +146,12 @@ pub(crate) fn of(mode: Mode) -> Vec<Sensor> {
         });
     }
     all
+}
+
+/// Where a call of a 32-bit program enters the kernel: arch/x86/entry/syscalls/syscall_32.tbl.
+fn entry_32(call: &str) -> String {
+    let kind = if COMPAT.contains(&call) { "compat_sys" } else { "sys" };
+    format!("__ia32_{kind}_{call}")
 }
 
 /// The function that calls the security modules' hook.

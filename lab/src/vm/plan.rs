@@ -10,7 +10,7 @@ use crate::cases::{self, Case, Need};
 /// crun is a few times quicker than runc where the processor is emulated; the honest containers are both's.
 const ENGINE: &str = "crun";
 /// The part of the corpus that runs in every machine: one of each kind that a kernel or a mode could treat differently.
-const CORPUS: [&str; 27] = [
+const CORPUS: [&str; 28] = [
     "setns-mnt",
     "setns-net",
     "setns-user",
@@ -28,6 +28,7 @@ const CORPUS: [&str; 27] = [
     "iouring-sqpoll",
     "iouring-core-pattern",
     "shocker-root",
+    "shocker-int80",
     "disk-raw",
     "disk-mount",
     "core-pattern",

@@ -115,44 +115,49 @@ static __always_inline int before_call(u32 class)
 	return 0;
 }
 
-#define AFTER(call, class)                                                                                     \
-	SEC("fexit/__x64_sys_" #call)                                                                          \
-	int BPF_PROG(after_##call, struct pt_regs *regs, long ret)                                             \
-	{                                                                                                      \
-		return after_call(regs, ret, class);                                                           \
-	}                                                                                                      \
-	SEC("fexit/__ia32_sys_" #call)                                                                         \
-	int BPF_PROG(after_32_##call, struct pt_regs *regs, long ret)                                          \
+#define AFTER_ENTRY(name, entry, class)                                                                        \
+	SEC("fexit/" #entry)                                                                                   \
+	int BPF_PROG(after_##name, struct pt_regs *regs, long ret)                                             \
 	{                                                                                                      \
 		return after_call(regs, ret, class);                                                           \
 	}
 
-#define BEFORE(call, class)                                                                                    \
-	SEC("fentry/__x64_sys_" #call)                                                                         \
-	int BPF_PROG(before_##call, struct pt_regs *regs)                                                      \
-	{                                                                                                      \
-		return before_call(class);                                                                     \
-	}                                                                                                      \
-	SEC("fentry/__ia32_sys_" #call)                                                                        \
-	int BPF_PROG(before_32_##call, struct pt_regs *regs)                                                   \
+#define BEFORE_ENTRY(name, entry, class)                                                                       \
+	SEC("fentry/" #entry)                                                                                  \
+	int BPF_PROG(before_##name, struct pt_regs *regs)                                                      \
 	{                                                                                                      \
 		return before_call(class);                                                                     \
 	}
+
+/* Entries of 64-bit and 32-bit callers; COMPAT: the latter's arguments have another shape, and a function of their own. */
+#define AFTER(call, class)                                                                                     \
+	AFTER_ENTRY(call, __x64_sys_##call, class)                                                             \
+	AFTER_ENTRY(32_##call, __ia32_sys_##call, class)
+#define AFTER_COMPAT(call, class)                                                                              \
+	AFTER_ENTRY(call, __x64_sys_##call, class)                                                             \
+	AFTER_ENTRY(32_##call, __ia32_compat_sys_##call, class)
+#define BEFORE(call, class)                                                                                    \
+	BEFORE_ENTRY(call, __x64_sys_##call, class)                                                            \
+	BEFORE_ENTRY(32_##call, __ia32_sys_##call, class)
+#define BEFORE_COMPAT(call, class)                                                                             \
+	BEFORE_ENTRY(call, __x64_sys_##call, class)                                                            \
+	BEFORE_ENTRY(32_##call, __ia32_compat_sys_##call, class)
 
 AFTER(unshare, CALL_UNSHARE)
 AFTER(setns, CALL_SETNS)
 AFTER(chdir, CALL_OTHER)
 AFTER(fchdir, CALL_OTHER)
-AFTER(getdents, CALL_DIRFD0)
+AFTER_COMPAT(getdents, CALL_DIRFD0)
 AFTER(getdents64, CALL_DIRFD0)
-AFTER(open_by_handle_at, CALL_OPEN_HANDLE)
+AFTER_COMPAT(open_by_handle_at, CALL_OPEN_HANDLE)
 AFTER(utimensat, CALL_DIRFD0)
+AFTER_ENTRY(32_utimensat_time32, __ia32_sys_utimensat_time32, CALL_DIRFD0)
 AFTER(setxattr, CALL_PATH)
 AFTER(lsetxattr, CALL_PATH)
 AFTER(fsetxattr, CALL_DIRFD0)
 AFTER(bpf, CALL_BPF)
 BEFORE(setns, CALL_SETNS)
-BEFORE(open_by_handle_at, CALL_OPEN_HANDLE)
+BEFORE_COMPAT(open_by_handle_at, CALL_OPEN_HANDLE)
 
 /*
  * Not the only line: an exploit that stores into nsproxy does not pass here. Who does is stopped before it returns from

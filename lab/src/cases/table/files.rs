@@ -25,6 +25,14 @@ pub(super) const CASES: &[Case] = &[
         ..BASE
     },
     Case {
+        name: "shocker-int80",
+        shape: "open_by_handle_at by the 32-bit gate, which has an entry of its own",
+        argv: &["/lab/shocker", "int80"],
+        invariants: FS,
+        unsupported: probe::no_32_bit_handles,
+        ..BASE
+    },
+    Case {
         name: "disk-raw",
         shape: "mknod and a raw read of a mounted disk",
         argv: &["/lab/block_device", "raw"],
