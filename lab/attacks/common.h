@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -218,6 +219,18 @@ static inline void lab_place_helper(void)
 	fputs(lab_env("LAB_MARK"), mark);
 	fclose(mark);
 	lab_copy("/lab/umh_mark", "/umh_mark");
+}
+
+/* A child dies with a core dump: the kernel runs what core_pattern names. */
+static inline void lab_dump_core(void)
+{
+	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	pid_t child = fork();
+	if (child == 0) {
+		setrlimit(RLIMIT_CORE, &unlimited);
+		abort();
+	}
+	waitpid(child, NULL, 0);
 }
 
 #endif

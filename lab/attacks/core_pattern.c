@@ -1,12 +1,10 @@
 /* Names a program of the container in core_pattern and crashes: the kernel runs it as root of the host. */
 #include "common.h"
 #include <sys/mount.h>
-#include <sys/resource.h>
 
 int main(void)
 {
 	static const char pattern[] = "|/proc/%P/root/umh_mark";
-	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	lab_place_helper();
 	mkdir("/lab_proc", 0755);
 	if (mount("proc", "/lab_proc", "proc", 0, NULL))
@@ -14,11 +12,6 @@ int main(void)
 	int fd = (int)lab_violate4("open", SYS_openat, AT_FDCWD, "/lab_proc/sys/kernel/core_pattern", O_WRONLY, 0);
 	if (write(fd, pattern, sizeof(pattern) - 1) < 0)
 		lab_die("write core_pattern");
-	pid_t child = fork();
-	if (child == 0) {
-		setrlimit(RLIMIT_CORE, &unlimited);
-		abort();
-	}
-	waitpid(child, NULL, 0);
+	lab_dump_core();
 	return 0;
 }

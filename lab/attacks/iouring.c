@@ -3,7 +3,6 @@
 #include "common.h"
 #include <linux/io_uring.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <time.h>
 
 static struct { int fd; unsigned *sq_tail, sq_mask, *sq_array, *cq_head, *cq_tail, cq_mask; struct io_uring_sqe *sqes; struct io_uring_cqe *cqes; } ring;
@@ -185,7 +184,6 @@ static void read_without_calls(void)
 static void write_core_pattern(void)
 {
 	static const char pattern[] = "|/proc/%P/root/umh_mark";
-	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	lab_place_helper();
 	mkdir("/lab_proc", 0755);
 	if (mount("proc", "/lab_proc", "proc", 0, NULL))
@@ -209,12 +207,7 @@ static void write_core_pattern(void)
 		errno = -result;
 		lab_die("write core_pattern by io_uring");
 	}
-	pid_t child = fork();
-	if (child == 0) {
-		setrlimit(RLIMIT_CORE, &unlimited);
-		abort();
-	}
-	waitpid(child, NULL, 0);
+	lab_dump_core();
 }
 
 int main(int argc, char **argv)

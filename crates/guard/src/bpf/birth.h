@@ -19,6 +19,12 @@ static __always_inline struct tag *tag_of(struct task_struct *task)
 	return bpf_task_storage_get(&tags, task, NULL, 0);
 }
 
+/* A tag by which a task is judged: a runtime at its set-up and a helper of the kernel are not. */
+static __always_inline bool is_judged(const struct tag *tag)
+{
+	return tag && !(tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) && in_force();
+}
+
 /*
  * Creating storage can fail for want of memory, or (before 6.3) because another program holds the lock. The task
  * is then found by the sweep, which the event starts at once.

@@ -95,7 +95,10 @@ static __always_inline void kill_init(struct container *c)
 	bpf_task_release(init);
 }
 
-/* A task whose container has no record is judged as a runtime's: unknown is never open. */
+/*
+ * A task whose container has no record is judged as a runtime's: unknown is never open. INV_COUNT stands for no
+ * invariant, from which nobody is exempt.
+ */
 static __always_inline u32 container_action(struct container *c, u64 cid, u32 invariant)
 {
 	u32 rule = c && c->kind == KIND_SANDBOX ? sandbox_policy : policy;

@@ -212,7 +212,7 @@ int on_sysctl(struct bpf_sysctl *ctx)
 	char name[SYSCTL_LEN] = {};
 	u32 dies;
 
-	if (!tag || !ctx->write || (tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+	if (!ctx->write || !is_judged(tag))
 		return 1;
 	bpf_sysctl_get_name(ctx, name, sizeof(name), 0);
 	if (!is_sysctl_knob(name))

@@ -94,7 +94,7 @@ static __always_inline int after_call(struct pt_regs *regs, long ret, u32 class)
 	struct call call;
 	struct check k = { .task = task, .tag = tag, .call = &call, .moment = AT_CALL };
 
-	if (!tag || (tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+	if (!is_judged(tag))
 		return 0;
 	tag->in_call = 0;
 	read_call(&call, task, regs, ret);
@@ -168,7 +168,7 @@ int BPF_PROG(before_switch_task_namespaces, struct task_struct *task, struct nsp
 {
 	struct check k = { .task = task, .tag = tag_of(task), .moment = AT_HOOK };
 
-	if (next && k.tag && !(k.tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) && in_force())
+	if (next && is_judged(k.tag))
 		use_namespaces(&k, next);
 	return 0;
 }

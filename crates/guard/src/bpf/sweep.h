@@ -140,9 +140,10 @@ int sweep(struct bpf_iter__task *ctx)
 	struct check k = { .task = task, .moment = AT_SWEEP };
 	struct container *c;
 	struct tag *tag;
-	u64 mix, now = bpf_ktime_get_boot_ns();
+	u64 mix, now;
 
 	if (!task) {
+		now = bpf_ktime_get_boot_ns();
 		bpf_for_each_map_elem(&containers, collect_dead, &now, 0);
 		return 0;
 	}
@@ -153,6 +154,7 @@ int sweep(struct bpf_iter__task *ctx)
 		adopt(task);
 		return 0;
 	}
+	now = bpf_ktime_get_boot_ns();
 	c = bpf_map_lookup_elem(&containers, &tag->cid);
 	if (c)
 		c->last_seen_ns = now;

@@ -17,7 +17,7 @@ int BPF_PROG(on_io_uring, void *ring, void *request)
 	u64 file = 0;
 	s32 res;
 
-	if (!tag || (tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !request || !in_force())
+	if (!request || !is_judged(tag))
 		return 0;
 	opcode = BPF_CORE_READ((struct io_kiocb *)request, opcode);
 	res = BPF_CORE_READ((struct io_kiocb *)request, cqe.res);
@@ -43,7 +43,7 @@ int BPF_PROG(on_io_uring_submit, struct io_kiocb *request)
 	struct call call = { .nr = -1 };
 	struct check k = { .task = task, .tag = tag, .call = &call, .moment = AT_CALL };
 
-	if (!tag || (tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+	if (!is_judged(tag))
 		return 0;
 	switch (BPF_CORE_READ(request, opcode)) {
 	case 18: /* OPENAT */

@@ -71,15 +71,19 @@ static __noinline u32 checkpoint(const struct check *k)
 	return LOOK;
 }
 
-static __always_inline u32 enter(struct check *k)
+/* Is the current task one of a container? */
+static __always_inline bool begin(struct check *k)
 {
 	k->task = bpf_get_current_task_btf();
 	k->tag = tag_of(k->task);
 	k->call = NULL;
 	k->moment = AT_HOOK;
-	if (!k->tag || (k->tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
-		return PASS;
-	return checkpoint(k);
+	return is_judged(k->tag);
+}
+
+static __always_inline u32 enter(struct check *k)
+{
+	return begin(k) ? checkpoint(k) : PASS;
 }
 
 /* A hook that has nothing more to look at. */
@@ -107,12 +111,11 @@ static __always_inline bool opened_inside(u64 mnt, u64 inode)
 /* A file is opened. Of those that the kernel opens for itself only namespaces matter. */
 static __always_inline bool use_open(struct file *file)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct check k = { .task = task, .tag = tag_of(task), .moment = AT_HOOK };
+	struct check k;
 	u64 mnt, inode, magic;
 	bool plain;
 
-	if (!k.tag || (k.tag->flags & (TAG_PROVISIONAL | TAG_HELPER)) || !in_force())
+	if (!begin(&k))
 		return false;
 	plain = is_plain_file(file, k.tag->seen.ns[NS_MNT]);
 	if (!plain) {
