@@ -33,7 +33,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Some(mode) => writeln!(out, "mode: {mode} ({})", report.reason)?,
             None => writeln!(out, "mode: none, the guard cannot run here ({})", report.reason)?,
         }
-        writeln!(out, "guard: {}", if report.running { "on" } else { "off" })?;
+        let running = match report.running {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "unknown (only root can tell)",
+        };
+        writeln!(out, "guard: {running}")?;
     }
     Ok(if report.mode.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -56,3 +56,17 @@ fn stop_takes_no_other_option() {
     let output = casemate(&["guard", "--stop", "--audit"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// To somebody else the guard's files are not there, and "not running" would be a lie.
+#[test]
+fn another_user_is_told_that_root_is_needed() {
+    for arguments in [&["ps"][..], &["guard"], &["guard", "--stop"]] {
+        let program = env!("CARGO_BIN_EXE_casemate");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--", "/proc/self/fd/0"]).args(arguments);
+        let output = command.stdin(std::fs::File::open(program).expect("the program")).output();
+        let output = output.expect("setpriv starts");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("by root only"), "{}", stderr(&output));
+    }
+}

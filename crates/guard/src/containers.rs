@@ -54,8 +54,11 @@ pub struct Status {
 /// Every container that the guard knows and that has been born.
 ///
 /// # Errors
-/// Where no guard is there or its maps cannot be read.
+/// Where the caller is not root, no guard is there or its maps cannot be read.
 pub fn list() -> Result<Vec<Status>, Error> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::NotRoot);
+    }
     let map = pinned_map("containers")?;
     let mut all: Vec<Status> = map
         .keys()

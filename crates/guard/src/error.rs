@@ -10,7 +10,7 @@ use crate::verifier_log;
 #[non_exhaustive]
 pub enum Error {
     /// Not root.
-    #[error("casemate guard needs root: run it with sudo, or as a systemd service")]
+    #[error("the guard can be run, stopped and read by root only: use sudo, or a systemd service")]
     NotRoot,
     /// The kernel has no type information.
     #[error(

@@ -32,8 +32,8 @@ pub struct Report {
     pub modes: Vec<&'static str>,
     /// Why that one.
     pub reason: String,
-    /// Is a guard there already?
-    pub running: bool,
+    /// Is a guard there already? `None`: only root can tell.
+    pub running: Option<bool>,
 }
 
 /// Looks at the running kernel. Prevention is tried out with a small program, which is gone again afterwards.
@@ -55,7 +55,7 @@ pub fn report() -> Report {
     };
     findings.extend(tried.iter().map(|(mode, result)| mode_finding(&offer, *mode, result)));
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let running = pins::exist() && pins::mounted();
+    let running = root.then(|| pins::exist() && pins::mounted());
     Report {
         kernel,
         findings,
