@@ -1,0 +1,341 @@
+//! The host calls as data: arguments, which errors each may give, what bounds its result.
+//!
+//! Offsets in arguments are from the window's start and name arena blocks of the enclave; handles are numbers that the
+//! host chose in answer to [`Op::Open`]. The enclave checks each result by [`check`]; the host checks each argument.
+
+use core::fmt;
+
+use crate::errno::Errno;
+
+/// As position argument of [`Op::Read`] and [`Op::Write`]: wherever the handle stands, and move it.
+pub const CURRENT_POSITION: u64 = u64::MAX;
+
+/// As timeout argument of [`Op::ConsolePoll`]: as long as it takes.
+pub const NO_TIMEOUT: u64 = u64::MAX;
+
+/// The largest handle: Linux counts file descriptors in an `int`.
+pub const MAX_HANDLE: u64 = 0x7fff_ffff;
+
+/// Standard input in the stream mask of [`Op::ConsolePoll`]; standard output and error follow as 2 and 4.
+pub const POLL_STDIN: u64 = 1;
+/// Standard output in the stream mask of [`Op::ConsolePoll`].
+pub const POLL_STDOUT: u64 = 2;
+/// Standard error in the stream mask of [`Op::ConsolePoll`].
+pub const POLL_STDERR: u64 = 4;
+
+/// Request kind of [`Op::Terminal`]: the window's size, as two words, rows and columns.
+pub const TERMINAL_WINDOW_SIZE: u64 = 1;
+
+/// What a result that is no error may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultBound {
+    /// Always 0.
+    Zero,
+    /// At most what the argument of this index says, as lengths are.
+    AtMostArg(usize),
+    /// Whole pages, at most what the argument of this index says.
+    PagesAtMostArg(usize),
+    /// No bit but those of the argument of this index.
+    BitsOfArg(usize),
+    /// A handle: at most [`MAX_HANDLE`]. Only a number to give back to the host: if it gives the same twice, that is
+    /// its own loss.
+    Handle,
+}
+
+/// One row of the table of host calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpInfo {
+    /// Which call.
+    pub op: Op,
+    /// Its name, for traces and documents.
+    pub name: &'static str,
+    /// What each argument means. Arguments behind these are 0.
+    pub args: &'static [&'static str],
+    /// What its result may be.
+    pub bound: ResultBound,
+    /// Which errors it may give; any other becomes `EPERM`.
+    pub errnos: &'static [Errno],
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident = $number:literal, $name:literal, [$($arg:literal),*], $bound:expr, $errnos:expr;)*) => {
+        /// A host call.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u64)]
+        pub enum Op {
+            $($(#[$doc])* $op = $number,)*
+        }
+
+        impl Op {
+            /// All host calls, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$op),*];
+
+            /// Its row in the table.
+            #[must_use]
+            pub const fn info(self) -> &'static OpInfo {
+                match self {
+                    $(Self::$op => {
+                        &OpInfo { op: Self::$op, name: $name, args: &[$($arg),*], bound: $bound, errnos: $errnos }
+                    })*
+                }
+            }
+        }
+
+        impl From<Op> for u64 {
+            fn from(op: Op) -> Self {
+                match op {
+                    $(Op::$op => $number,)*
+                }
+            }
+        }
+
+        impl TryFrom<u64> for Op {
+            type Error = UnknownOp;
+
+            fn try_from(number: u64) -> Result<Self, UnknownOp> {
+                match number {
+                    $($number => Ok(Self::$op),)*
+                    _ => Err(UnknownOp(number)),
+                }
+            }
+        }
+    };
+}
+
+/// What path look-up can give (path_resolution(7)).
+const PATH: &[Errno] = &[
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::ENXIO,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EBUSY,
+    Errno::EEXIST,
+    Errno::EXDEV,
+    Errno::ENODEV,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::EINVAL,
+    Errno::ENFILE,
+    Errno::EMFILE,
+    Errno::ETXTBSY,
+    Errno::EFBIG,
+    Errno::ENOSPC,
+    Errno::EROFS,
+    Errno::ENAMETOOLONG,
+    Errno::ENOSYS,
+    Errno::ELOOP,
+    Errno::EOVERFLOW,
+    Errno::EOPNOTSUPP,
+    Errno::EDQUOT,
+];
+
+/// What reading a file can give.
+const READ: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::ENXIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EISDIR,
+    Errno::EINVAL,
+    Errno::ESPIPE,
+    Errno::EOVERFLOW,
+];
+
+/// What reading a directory can give.
+const READ_DIR: &[Errno] = &[
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::ENOTDIR,
+    Errno::EINVAL,
+    Errno::EOVERFLOW,
+];
+
+/// What writing a file can give.
+const WRITE: &[Errno] = &[
+    Errno::EPERM,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::ENXIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EINVAL,
+    Errno::EFBIG,
+    Errno::ENOSPC,
+    Errno::ESPIPE,
+    Errno::EROFS,
+    Errno::EPIPE,
+    Errno::EDQUOT,
+];
+
+/// What the EDMM ioctls can give (`arch/x86/kernel/cpu/sgx/ioctl.c`).
+const EDMM: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EFAULT,
+    Errno::EBUSY,
+    Errno::ENODEV,
+    Errno::EINVAL,
+    Errno::ENOTTY,
+    Errno::EPERM,
+];
+
+ops! {
+    /// Opens a file: path offset, path length, open flags of Linux, mode. Gives a handle.
+    Open = 1, "open", ["path", "path length", "flags", "mode"], ResultBound::Handle, PATH;
+    /// Closes a handle.
+    Close = 2, "close", ["handle"], ResultBound::Zero,
+        &[Errno::EBADF, Errno::EINTR, Errno::EIO, Errno::ENOSPC, Errno::EDQUOT];
+    /// Reads from a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes read.
+    Read = 3, "read", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), READ;
+    /// Writes to a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes written.
+    Write = 4, "write", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), WRITE;
+    /// The [`crate::Stat`] of a handle: handle, where to put it.
+    Stat = 5, "stat", ["handle", "out"], ResultBound::Zero,
+        &[Errno::EBADF, Errno::EIO, Errno::ENOMEM, Errno::EOVERFLOW];
+    /// The [`crate::Stat`] of a path: path offset, path length, 1 to stay at a symbolic link, where to put it.
+    StatAt = 6, "stat_at", ["path", "path length", "no follow", "out"], ResultBound::Zero, PATH;
+    /// The target of a symbolic link: path offset, path length, offset, length. Gives bytes of the target.
+    ReadLink = 7, "read_link", ["path", "path length", "buffer", "length"], ResultBound::AtMostArg(3), PATH;
+    /// Entries of a directory in the format of [`crate::dir`]: handle, offset, length, cookie to go on from (0 at
+    /// first). Gives bytes, 0 at the end.
+    ReadDir = 8, "read_dir", ["handle", "buffer", "length", "cookie"], ResultBound::AtMostArg(2), READ_DIR;
+    /// The [`crate::StatFs`] of a path: path offset, path length, where to put it.
+    StatFs = 9, "stat_fs", ["path", "path length", "out"], ResultBound::Zero, PATH;
+    /// Reads standard input: stream (always 0), offset, length. Gives bytes read, 0 at the end.
+    ConsoleRead = 16, "console_read", ["stream", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Writes standard output or error: stream (1 or 2), offset, length. Gives bytes written.
+    ConsoleWrite = 17, "console_write", ["stream", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Waits until a stream is ready: mask of [`POLL_STDIN`], [`POLL_STDOUT`] and [`POLL_STDERR`], timeout in ns or
+    /// [`NO_TIMEOUT`]. Gives the mask of those ready, 0 when the time is over.
+    ConsolePoll = 18, "console_poll", ["streams", "timeout ns"], ResultBound::BitsOfArg(0),
+        &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
+    /// Asks about the terminal: stream (0 to 2), kind ([`TERMINAL_WINDOW_SIZE`]), where to put the answer.
+    Terminal = 19, "terminal", ["stream", "kind", "out"], ResultBound::Zero,
+        &[Errno::EBADF, Errno::EIO, Errno::EINVAL, Errno::ENOTTY];
+    /// Puts a trace line of the enclave kernel on the host's standard error: offset, length. Gives bytes written.
+    Print = 20, "print", ["buffer", "length"], ResultBound::AtMostArg(1), WRITE;
+    /// `mprotect` of enclave pages, outside: offset in the enclave, length, `PROT_` bits. Gives bytes done.
+    Protect = 32, "protect", ["enclave offset", "length", "protection"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// `SGX_IOC_ENCLAVE_RESTRICT_PERMISSIONS`: offset in the enclave, length, SECINFO R, W, X bits. Gives bytes done.
+    RestrictPermissions = 33, "restrict_permissions", ["enclave offset", "length", "permissions"],
+        ResultBound::PagesAtMostArg(1), EDMM;
+    /// `SGX_IOC_ENCLAVE_MODIFY_TYPES`: offset in the enclave, length, SECINFO page type. Gives bytes done.
+    ModifyTypes = 34, "modify_types", ["enclave offset", "length", "page type"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// `SGX_IOC_ENCLAVE_REMOVE_PAGES`: offset in the enclave, length. Gives bytes done.
+    RemovePages = 35, "remove_pages", ["enclave offset", "length"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
+    Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
+    /// Lets the host run something else on this processor.
+    Yield = 49, "yield", [], ResultBound::Zero, &[];
+}
+
+/// A number that names no host call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownOp(pub u64);
+
+impl fmt::Display for UnknownOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no host call has the number {}", self.0)
+    }
+}
+
+impl core::error::Error for UnknownOp {}
+
+/// A result that an honest host cannot give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hostile {
+    /// The call.
+    pub op: Op,
+    /// What it was asked.
+    pub args: [u64; 6],
+    /// What the host answered.
+    pub result: u64,
+}
+
+impl fmt::Display for Hostile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { op, args, result } = self;
+        write!(f, "the host answered {} {args:x?} with {result:#x}, which cannot be", op.info().name)
+    }
+}
+
+impl core::error::Error for Hostile {}
+
+/// Checks the answer to a host call whose arguments were `args` (the enclave's own copy of them).
+///
+/// A result is returned if it is within the bound of the call. An error number is returned if the call may give it, and
+/// as `EPERM` if not.
+///
+/// # Errors
+/// [`Hostile`]: neither an error number nor within the bound.
+pub fn check(op: Op, args: &[u64; 6], result: u64) -> Result<Result<u64, Errno>, Hostile> {
+    let info = op.info();
+    if let Some(errno) = Errno::from_result(result) {
+        return Ok(Err(errno.filter(info.errnos)));
+    }
+    let arg = |index: usize| args.get(index).copied().unwrap_or(0);
+    let possible = match info.bound {
+        ResultBound::Zero => result == 0,
+        ResultBound::AtMostArg(index) => result <= arg(index),
+        ResultBound::PagesAtMostArg(index) => {
+            result <= arg(index) && result.is_multiple_of(crate::layout::PAGE)
+        }
+        ResultBound::BitsOfArg(index) => result & !arg(index) == 0,
+        ResultBound::Handle => result <= MAX_HANDLE,
+    };
+    if possible { Ok(Ok(result)) } else { Err(Hostile { op, args: *args, result }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_whole() {
+        for &op in Op::ALL {
+            let info = op.info();
+            assert_eq!((info.op, Op::try_from(u64::from(op))), (op, Ok(op)));
+            assert!(info.args.len() <= 6);
+            if let ResultBound::AtMostArg(index)
+            | ResultBound::PagesAtMostArg(index)
+            | ResultBound::BitsOfArg(index) = info.bound
+            {
+                assert!(index < info.args.len(), "{}", info.name);
+            }
+        }
+        let known = (0..1000).filter_map(|number| Op::try_from(number).ok()).count();
+        assert_eq!(known, Op::ALL.len());
+    }
+
+    #[test]
+    fn results_are_bounded() {
+        let read = [7, 4096, 100, CURRENT_POSITION, 0, 0];
+        assert_eq!(check(Op::Read, &read, 100), Ok(Ok(100)));
+        assert_eq!(check(Op::Read, &read, Errno::EIO.to_result()), Ok(Err(Errno::EIO)));
+        assert_eq!(check(Op::Read, &read, Errno::EPIPE.to_result()), Ok(Err(Errno::EPERM)));
+        assert_eq!(check(Op::Read, &read, 512_u64.wrapping_neg()), Ok(Err(Errno::EPERM)));
+        assert_eq!(check(Op::Read, &read, 101), Err(Hostile { op: Op::Read, args: read, result: 101 }));
+        assert!(check(Op::Read, &read, 4096_u64.wrapping_neg()).is_err());
+        assert!(check(Op::Close, &[7, 0, 0, 0, 0, 0], 1).is_err());
+        assert!(check(Op::Open, &[0; 6], 1 << 31).is_err());
+        let remove = [0, 3 * 4096, 0, 0, 0, 0];
+        assert_eq!(check(Op::RemovePages, &remove, 8192), Ok(Ok(8192)));
+        assert!(check(Op::RemovePages, &remove, 8193).is_err());
+        assert!(check(Op::RemovePages, &remove, 4 * 4096).is_err());
+        assert!(check(Op::ConsolePoll, &[POLL_STDIN, 0, 0, 0, 0, 0], POLL_STDOUT).is_err());
+    }
+}
