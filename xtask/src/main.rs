@@ -23,6 +23,8 @@ enum Chore {
     /// Measure what Casemate costs, against the same machine without it
     #[command(subcommand)]
     Bench(Bench),
+    /// Run the conformance suite on every SGX platform of this machine: emulated, and the processor where there is one
+    SgxConformance,
     /// Run the lab in virtual machines (`lab vm`), or another subcommand of target/release/lab where one is named
     #[command(disable_help_flag = true)]
     Lab {
@@ -36,11 +38,15 @@ enum Chore {
 enum Bench {
     /// Every number that README quotes of the guard
     Guard(bench::Arguments),
+    /// Every number that README quotes of the shield
+    Shield(bench::shield::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().chore {
         Chore::Bench(Bench::Guard(arguments)) => bench::run(&arguments),
+        Chore::Bench(Bench::Shield(arguments)) => bench::shield::run(&arguments),
+        Chore::SgxConformance => sgx_conformance(),
         Chore::Lab { arguments } => lab(&arguments),
     }
 }
@@ -60,6 +66,20 @@ fn lab(arguments: &[OsString]) -> Result<ExitCode> {
             program.display()
         )
     })
+}
+
+fn sgx_conformance() -> Result<ExitCode> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace()).args(["test", "--release", "--locked", "--package", "casemate-sgx"]);
+    command.args(["--test", "conformance", "--"]);
+    // The cases for the processor are ignored where there is none.
+    if Path::new("/dev/sgx_enclave").exists() {
+        command.arg("--include-ignored");
+    } else {
+        eprintln!("sgx-conformance: there is no /dev/sgx_enclave: the emulated platform only");
+    }
+    let status = command.status().context("cannot run cargo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The root of the workspace.

@@ -26,6 +26,11 @@ pub const FLAG_STDERR_TERMINAL: u64 = 1 << 3;
 /// Bit of [`StartBlock::flags`]: the platform is emulated. A hint for messages; no decision may rest on it.
 pub const FLAG_EMULATED: u64 = 1 << 4;
 
+/// Bit of [`StartBlock::trace`]: print each system call.
+pub const TRACE_CALLS: u64 = 1 << 0;
+/// Bit of [`StartBlock::trace`]: print counters at the end.
+pub const TRACE_COUNTERS: u64 = 1 << 1;
+
 const FLAGS: u64 =
     FLAG_EDMM | FLAG_STDIN_TERMINAL | FLAG_STDOUT_TERMINAL | FLAG_STDERR_TERMINAL | FLAG_EMULATED;
 
@@ -81,7 +86,7 @@ pub struct StartBlock {
     pub blob: Region,
     /// The arena.
     pub arena: Region,
-    /// How much the enclave kernel traces: 0 is nothing.
+    /// What the enclave kernel prints: the `TRACE_` bits.
     pub trace: u64,
     /// Rows of the terminal, 0 if there is none.
     pub rows: u64,

@@ -1,4 +1,4 @@
-//! `cargo xtask bench guard`: what the guard costs, against the same machine without it.
+//! `cargo xtask bench`: what the guard costs, against the same machine without it; [`shield`]: what running inside costs.
 
 mod container;
 mod flood;
@@ -9,6 +9,7 @@ mod report;
 mod rounds;
 mod scale;
 mod servers;
+pub(crate) mod shield;
 mod stats;
 mod syscalls;
 mod watch;

@@ -380,12 +380,17 @@ impl Enclave for EmulatedEnclave {
             return Err(PlatformError::State("not initialised yet"));
         }
         // `sgx_encl_may_map` of the kernel: no more than each page was added with.
-        let refused = (start..end).step_by(PAGE_SIZE).find_map(|page| {
-            let allowed = self.epcm.get(page);
-            (allowed.valid && !allowed.mappable.contains(permissions)).then_some((page, allowed.mappable))
-        });
-        if let Some((offset, allowed)) = refused {
-            return Err(PlatformError::Permissions { offset, wanted: permissions, allowed });
+        let mut next = self.epcm.next_used(start, end);
+        while let Some(page) = next {
+            let entry = self.epcm.get(page);
+            if entry.valid && !entry.mappable.contains(permissions) {
+                return Err(PlatformError::Permissions {
+                    offset: page,
+                    wanted: permissions,
+                    allowed: entry.mappable,
+                });
+            }
+            next = self.epcm.next_used(page + PAGE, end);
         }
         mutable.page_table.set(start, end, permissions);
         self.pages_changed();
@@ -393,17 +398,16 @@ impl Enclave for EmulatedEnclave {
             return self.apply(&mutable, start, end);
         }
         // Of a large range only the pages that are there matter; the rest has no access already.
-        let mut page = start;
-        while page < end {
-            if !self.epcm.get(page).valid {
-                page += PAGE;
-                continue;
-            }
-            let first = page;
+        let mut next = self.epcm.next_used(start, end);
+        while let Some(first) = next {
+            let mut page = first;
             while page < end && self.epcm.get(page).valid {
                 page += PAGE;
             }
-            self.apply(&mutable, first, page)?;
+            if page > first {
+                self.apply(&mutable, first, page)?;
+            }
+            next = self.epcm.next_used(page.max(first + PAGE), end);
         }
         Ok(())
     }

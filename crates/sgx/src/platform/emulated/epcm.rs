@@ -1,6 +1,6 @@
 //! The EPCM: what the processor knows of each page of an enclave (SDM vol. 3D, "Enclave Page Cache Map").
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use super::memory::{Reserved, pointer};
 use crate::arch::{PAGE_SIZE, PageType, Permissions};
@@ -87,7 +87,12 @@ impl Entry {
 pub(super) struct Epcm {
     table: Reserved,
     pages: u64,
+    /// For each chunk of pages, whether any entry of it was ever set.
+    used: Vec<AtomicBool>,
 }
+
+/// Pages in a chunk: 2 MiB of enclave.
+const CHUNK: u64 = 512;
 
 impl Epcm {
     pub(super) fn new(enclave_size: u64) -> Result<Self, PlatformError> {
@@ -95,7 +100,8 @@ impl Epcm {
         let bytes = (pages * 2).next_multiple_of(PAGE_SIZE as u64);
         let table = Reserved::anywhere(bytes)?;
         table.protect(table.start(), bytes, Permissions::R | Permissions::W)?;
-        Ok(Self { table, pages })
+        let used = (0..pages.div_ceil(CHUNK)).map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { table, pages, used })
     }
 
     /// The entry of the page at an offset; none for offsets beyond the enclave.
@@ -106,6 +112,25 @@ impl Epcm {
     /// Sets the entry of the page at an offset inside. The caller holds the enclave's lock.
     pub(super) fn set(&self, offset: u64, entry: Entry) {
         self.word(offset).expect("an offset inside the enclave").store(entry.encode(), Ordering::Relaxed);
+        if let Some(used) = self.chunk(offset) {
+            used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The first page of `offset..end` that may have an entry: chunks in which none was ever set are passed over.
+    pub(super) fn next_used(&self, mut offset: u64, end: u64) -> Option<u64> {
+        let bytes = CHUNK * PAGE_SIZE as u64;
+        while offset < end {
+            if self.chunk(offset).is_some_and(|used| used.load(Ordering::Relaxed)) {
+                return Some(offset);
+            }
+            offset = (offset / bytes + 1) * bytes;
+        }
+        None
+    }
+
+    fn chunk(&self, offset: u64) -> Option<&AtomicBool> {
+        self.used.get(usize::try_from(offset / (CHUNK * PAGE_SIZE as u64)).ok()?)
     }
 
     fn word(&self, offset: u64) -> Option<&AtomicU16> {

@@ -1,0 +1,47 @@
+//! Time: the processor's counter, scaled by what the host says, and never going back.
+//!
+//! An enclave has no clock of its own. A host that lies about the scale can make time fast or slow; it cannot make it run
+//! backwards.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use casemate_enclave_abi::Clock;
+
+use crate::arch::cpu;
+use crate::host;
+
+static LAST_MONOTONIC: AtomicU64 = AtomicU64::new(0);
+static LAST_REALTIME: AtomicU64 = AtomicU64::new(0);
+
+/// The later of `now` and the latest time that was ever given.
+fn forward(last: &AtomicU64, now: u64) -> u64 {
+    last.fetch_max(now, Ordering::Relaxed).max(now)
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = Clock::new(host::clock_page())
+        .and_then(|clock| clock.read())
+        .map_or(0, |p| p.at(cpu::time_stamp()).monotonic_ns);
+    forward(&LAST_MONOTONIC, now)
+}
+
+/// CLOCK_REALTIME in nanoseconds.
+pub(crate) fn realtime_ns() -> u64 {
+    let now = Clock::new(host::clock_page())
+        .and_then(|clock| clock.read())
+        .map_or(0, |p| p.at(cpu::time_stamp()).realtime_ns);
+    forward(&LAST_REALTIME, now)
+}
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Marks the start of the program.
+pub(crate) fn start() {
+    STARTED.store(monotonic_ns(), Ordering::Relaxed);
+}
+
+/// Nanoseconds since the program started. It stands for CPU time, which nobody can tell inside.
+pub(crate) fn running_ns() -> u64 {
+    monotonic_ns().saturating_sub(STARTED.load(Ordering::Relaxed))
+}

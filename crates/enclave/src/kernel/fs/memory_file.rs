@@ -1,0 +1,154 @@
+//! Regular files in the enclave's memory: of a tmpfs, or without a name (memfd_create(2)).
+
+use alloc::sync::Arc;
+
+use casemate_enclave::vfs::flags::open;
+use casemate_enclave::vfs::tmpfs::{Change, Node};
+use casemate_enclave_abi::{Errno, Stat, StatFs};
+
+use super::devices::now;
+use super::file::{File, Sink, Source};
+use super::namespace::mounts;
+use super::open_file::OpenFile;
+
+/// The most that is moved while guest memory and the file are locked.
+const CHUNK: usize = 1 << 20;
+
+/// A file, opened.
+pub(super) struct MemoryFile {
+    pub(super) node: Arc<Node>,
+    /// Number of its file system.
+    pub(super) device: u64,
+}
+
+/// A file without a name.
+///
+/// # Errors
+/// ENOSPC.
+pub(crate) fn anonymous(name: &str, mode: u32, sealable: bool) -> Result<Arc<OpenFile>, Errno> {
+    let node = Node::file(mounts::budget(), mounts::make(mode))?;
+    if sealable {
+        node.allow_sealing();
+    }
+    let file = MemoryFile { node, device: mounts::MEMFD_DEVICE };
+    Ok(OpenFile::new(Arc::new(file), open::RDWR | open::LARGEFILE, alloc::format!("/memfd:{name} (deleted)")))
+}
+
+impl File for MemoryFile {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.node.stat(self.device))
+    }
+
+    fn stat_fs(&self) -> Result<StatFs, Errno> {
+        Ok(mounts::stat_fs())
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn read(&self, position: u64, to: &mut Sink<'_>, _nonblock: bool) -> Result<usize, Errno> {
+        let left = self.node.size().saturating_sub(position);
+        let length = to.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut done = 0;
+        while done < length {
+            let chunk = (length - done).min(CHUNK);
+            let count = match to.with(done, chunk, |bytes| self.node.read(position + done as u64, bytes)) {
+                Ok(count) => count?,
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            };
+            done += count;
+            if count < chunk {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn write(
+        &self,
+        position: Option<u64>,
+        from: &Source<'_>,
+        _nonblock: bool,
+    ) -> Result<(u64, usize), Errno> {
+        let length = from.len();
+        let now = now();
+        let mut at = position;
+        let mut done = 0;
+        while done < length {
+            let chunk = (length - done).min(CHUNK);
+            match from.with(done, chunk, |bytes| self.node.write(at, bytes, now)).and_then(|written| written)
+            {
+                Ok((end, count)) => {
+                    at = Some(end);
+                    done += count;
+                    if count < chunk {
+                        break;
+                    }
+                }
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok((at.unwrap_or_else(|| self.node.size()), done))
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+
+    fn truncate(&self, size: u64) -> Result<(), Errno> {
+        self.node.truncate(size, now())
+    }
+
+    fn sync(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn change(&self, change: Change) -> Result<(), Errno> {
+        self.node.change(change, now());
+        Ok(())
+    }
+
+    fn mappable(&self) -> bool {
+        true
+    }
+
+    fn node(&self) -> Option<&Arc<Node>> {
+        Some(&self.node)
+    }
+}
+
+/// A text that was made when it was opened, as files of `/proc` are; or a path without contents (O_PATH).
+pub(super) struct Snapshot {
+    pub(super) stat: Stat,
+    pub(super) stat_fs: StatFs,
+    pub(super) text: alloc::vec::Vec<u8>,
+}
+
+impl File for Snapshot {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.stat)
+    }
+
+    fn stat_fs(&self) -> Result<StatFs, Errno> {
+        Ok(self.stat_fs)
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn read(&self, position: u64, to: &mut Sink<'_>, _nonblock: bool) -> Result<usize, Errno> {
+        let from = usize::try_from(position).unwrap_or(usize::MAX).min(self.text.len());
+        let part = &self.text[from..];
+        let part = &part[..part.len().min(to.len())];
+        to.put(0, part)?;
+        Ok(part.len())
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+}

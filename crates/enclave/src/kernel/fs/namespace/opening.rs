@@ -1,0 +1,256 @@
+//! open(2), by where the path leads.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use casemate_enclave::vfs::access;
+use casemate_enclave::vfs::flags::open as o;
+use casemate_enclave::vfs::path::{self, Last, Path};
+use casemate_enclave::vfs::tmpfs::Node;
+use casemate_enclave_abi::{Errno, Stat};
+
+use super::mounts::{self, MemoryMount};
+use super::{Inside, Spot, at, inside, is_directory};
+use crate::fs::file::File;
+use crate::fs::listing::{Listing, Owner};
+use crate::fs::memory_file::{MemoryFile, Snapshot};
+use crate::fs::{OpenFile, host_file, synthetic};
+use crate::process::process;
+
+/// What open(2) is asked.
+struct Ask<'a> {
+    path: &'a Path,
+    flags: u32,
+    mode: u32,
+    follow: bool,
+}
+
+impl Ask<'_> {
+    fn has(&self, flag: u32) -> bool {
+        self.flags & flag == flag
+    }
+
+    fn writes(&self) -> bool {
+        self.flags & o::ACCESS != 0
+    }
+
+    fn must_be_new(&self) -> bool {
+        self.has(o::CREAT | o::EXCL)
+    }
+
+    /// Whether what is there may be opened so, by kind.
+    fn check_kind(&self, directory: bool) -> Result<(), Errno> {
+        if self.must_be_new() {
+            return Err(Errno::EEXIST);
+        }
+        if directory {
+            if self.writes() || self.has(o::CREAT) || self.has(o::TRUNC) {
+                return Err(Errno::EISDIR);
+            }
+        } else if self.has(o::DIRECTORY) || self.path.directory {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(())
+    }
+}
+
+/// Opens what a path leads to. `mode` is what a new file gets, the mask taken off.
+///
+/// # Errors
+/// Those of open(2). EROFS: writing what is the host's.
+pub(crate) fn open(path: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    let follow = flags & o::NOFOLLOW == 0 && flags & (o::CREAT | o::EXCL) != o::CREAT | o::EXCL;
+    if flags & o::PATH != 0 {
+        return path_only(path, flags, follow);
+    }
+    if flags & o::CREAT != 0 && path.directory && path.last == Last::Name {
+        super::directory(&path.parent()?)?;
+        return Err(Errno::EISDIR);
+    }
+    let ask = Ask { path, flags, mode, follow };
+    at(path, follow, |spot| match spot {
+        Spot::Host(place) => host(&ask, place),
+        Spot::Memory(mount, real) => memory(&ask, mount, real),
+        Spot::Synthetic(real) => synthetic(&ask, real),
+    })
+}
+
+/// O_PATH: where it leads, and nothing more.
+fn path_only(path: &Path, flags: u32, follow: bool) -> Result<Arc<OpenFile>, Errno> {
+    let stat = super::stat(path, follow)?;
+    if flags & o::DIRECTORY != 0 && !is_directory(&stat) {
+        return Err(Errno::ENOTDIR);
+    }
+    let real = super::walk(path, follow)?;
+    let stat_fs = super::stat_fs(path).unwrap_or_else(|_| mounts::stat_fs());
+    let flags = flags & (o::PATH | o::DIRECTORY | o::NOFOLLOW);
+    Ok(OpenFile::new(Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new() }), flags, real))
+}
+
+/// Removes the slash that says "a directory".
+fn plain(place: &str) -> &str {
+    match place.strip_suffix('/') {
+        Some("") | None => place,
+        Some(plain) => plain,
+    }
+}
+
+fn host(ask: &Ask<'_>, place: &str) -> Result<Arc<OpenFile>, Errno> {
+    if ask.has(o::TMPFILE) {
+        return Err(Errno::EROFS);
+    }
+    if ask.writes() || ask.flags & (o::CREAT | o::TRUNC) != 0 {
+        host_for_writing(ask, place)?;
+    }
+    let file = host_file::open_at(place, ask.flags)?;
+    Ok(OpenFile::new(file, ask.flags | o::LARGEFILE, plain(place).into()))
+}
+
+/// Whether flags that mean writing can be left out: a file that exists and is only to be read.
+fn host_for_writing(ask: &Ask<'_>, place: &str) -> Result<(), Errno> {
+    match host_file::stat_at(place, ask.follow) {
+        Ok(stat) => {
+            ask.check_kind(is_directory(&stat))?;
+            if ask.writes() || ask.has(o::TRUNC) { Err(Errno::EROFS) } else { Ok(()) }
+        }
+        Err(Errno::ENOENT) if ask.has(o::CREAT) => {
+            host_parent(plain(place))?;
+            Err(Errno::EROFS)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether the directory of a path is there, on the host.
+pub(super) fn host_parent(place: &str) -> Result<(), Errno> {
+    let parent: &str = path::split(place).map_or("/", |(parent, _)| parent);
+    let stat: Stat = host_file::stat_at(parent, true)?;
+    if is_directory(&stat) { Ok(()) } else { Err(Errno::ENOTDIR) }
+}
+
+fn memory(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<OpenFile>, Errno> {
+    let node = match inside(mount, real) {
+        Ok(Inside::Node(node)) => node,
+        Ok(Inside::Below) if ask.must_be_new() => return Err(Errno::EEXIST),
+        Ok(Inside::Below) => return below(ask, mount, real),
+        Err(Errno::ENOENT) if ask.has(o::CREAT) => {
+            make_parents(mount, real)?;
+            let inside = path::below(real, mount.place).unwrap_or("");
+            match mount.tree()?.create(inside, mounts::make(ask.mode)) {
+                Ok(node) => return Ok(opened(ask, mount, node, real.into())),
+                // Another thread was faster; its file will do.
+                Err(Errno::EEXIST) if !ask.must_be_new() => mount.tree()?.lookup(inside)?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(errno) => return Err(errno),
+    };
+    if ask.has(o::TMPFILE) {
+        if !node.is_directory() {
+            return Err(Errno::ENOTDIR);
+        }
+        let file = Node::file(mounts::budget(), mounts::make(ask.mode))?;
+        return Ok(opened(ask, mount, file, alloc::format!("{real}/#{} (deleted)", node.ino())));
+    }
+    if node.target().is_some() {
+        return Err(if ask.must_be_new() { Errno::EEXIST } else { Errno::ELOOP });
+    }
+    ask.check_kind(node.is_directory())?;
+    check_permission(&node, ask)?;
+    if node.is_directory() {
+        let see_through = mount.see_through;
+        let owner = Owner::Memory { node, device: mount.device, see_through };
+        return Ok(OpenFile::new(Arc::new(Listing::new(owner, real.into())), ask.flags, real.into()));
+    }
+    if ask.has(o::TRUNC) {
+        node.truncate(0, crate::fs::devices::now())?;
+    }
+    Ok(opened(ask, mount, node, real.into()))
+}
+
+fn opened(ask: &Ask<'_>, mount: &MemoryMount, node: Arc<Node>, path: String) -> Arc<OpenFile> {
+    let file: Arc<dyn File> = Arc::new(MemoryFile { node, device: mount.device });
+    OpenFile::new(file, ask.flags | o::LARGEFILE, path)
+}
+
+/// A file of the host's that shows through. A directory is made in memory then, so that its listing shows both.
+fn below(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<OpenFile>, Errno> {
+    let directory = is_directory(&host_file::stat_at(real, false)?);
+    if !directory {
+        return host(ask, if ask.path.directory { return Err(Errno::ENOTDIR) } else { real });
+    }
+    if !ask.has(o::TMPFILE) {
+        ask.check_kind(true)?;
+    }
+    make_parents(mount, &path::join(real, "x"))?;
+    memory(ask, mount, real)
+}
+
+/// Makes the directories above a path in memory that are there on the host already.
+pub(super) fn make_parents(mount: &MemoryMount, real: &str) -> Result<(), Errno> {
+    if !mount.see_through {
+        return Ok(());
+    }
+    let tree = mount.tree()?;
+    let inside = path::below(real, mount.place).unwrap_or("");
+    for (end, _) in inside.match_indices('/') {
+        let directory = &inside[..end];
+        if tree.lookup(directory).err() == Some(Errno::ENOENT) {
+            let place = path::join(mount.place, directory);
+            let stat = host_file::stat_at(&place, false)?;
+            if !is_directory(&stat) {
+                return Err(Errno::ENOTDIR);
+            }
+            let mode = u32::try_from(stat.mode & 0o7777).unwrap_or(0o755);
+            match tree.make_directory(directory, mounts::make(mode)) {
+                Ok(_) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_permission(node: &Node, ask: &Ask<'_>) -> Result<(), Errno> {
+    let stat = node.stat(0);
+    let wanted = match ask.flags & o::ACCESS {
+        0 => access::READ,
+        o::WRONLY => access::WRITE,
+        _ => access::READ | access::WRITE,
+    };
+    let id = |value| u32::try_from(value).unwrap_or(0);
+    let start = &process().start;
+    let owner = (id(stat.uid), id(stat.gid));
+    if access::allowed(node.mode(), owner, id(start.euid), id(start.egid), wanted) {
+        Ok(())
+    } else {
+        Err(Errno::EACCES)
+    }
+}
+
+fn synthetic(ask: &Ask<'_>, real: &str) -> Result<Arc<OpenFile>, Errno> {
+    if ask.has(o::TMPFILE) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if let Some(file) = synthetic::descriptor(real) {
+        if !ask.follow {
+            return Err(Errno::ELOOP);
+        }
+        ask.check_kind(file.is_directory()?)?;
+        let reads = ask.flags & o::ACCESS != o::WRONLY;
+        if file.is_path_only() || ask.writes() && !file.writable() || reads && !file.readable() {
+            return Err(Errno::EACCES);
+        }
+        if ask.has(o::TRUNC) && file.file().node().is_some() {
+            file.file().truncate(0)?;
+        }
+        return Ok(file.again(ask.flags));
+    }
+    match synthetic::stat(real) {
+        Ok(stat) => ask.check_kind(is_directory(&stat))?,
+        Err(Errno::ENOENT) if ask.has(o::CREAT) => return Err(Errno::EACCES),
+        Err(errno) => return Err(errno),
+    }
+    let file = synthetic::open(real, ask.writes())?;
+    Ok(OpenFile::new(file, ask.flags | o::LARGEFILE, real.into()))
+}

@@ -1,0 +1,160 @@
+//! Blocking until something is ready.
+//!
+//! What happens inside the enclave is waited for in [`WaitQueue`]s. Of the console only the host knows: where it is waited
+//! for, the host is asked again and again. While the program has one thread that is a host call that sleeps; with more
+//! threads, which must run meanwhile, the waiting thread sleeps in the enclave between short questions.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use casemate_enclave::vfs::flags::poll;
+use casemate_enclave_abi::op::{POLL_STDERR, POLL_STDIN, POLL_STDOUT};
+use casemate_enclave_abi::{Errno, Op};
+use spin::Mutex;
+
+use super::file::File;
+use crate::process::process;
+use crate::sched::{self, Thread};
+use crate::{clock, host, signal};
+
+/// The longest sleep of the only thread in the host before it looks for signals and its deadline again.
+const LONG_NS: u64 = 100_000_000;
+
+/// First and longest time between questions of one thread among others.
+const SHORT_NS: u64 = 200_000;
+const SHORT_MAX_NS: u64 = 10_000_000;
+
+/// Threads that wait for a change of something.
+#[derive(Default)]
+pub(crate) struct WaitQueue {
+    waiters: Mutex<Vec<Arc<Thread>>>,
+    changes: AtomicU64,
+}
+
+impl WaitQueue {
+    /// Says that something has changed: everybody who waits looks again.
+    pub(crate) fn wake(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        let waiters = self.waiters.lock().clone();
+        for thread in waiters {
+            thread.unpark();
+        }
+    }
+
+    /// How often something has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn enter(&self, thread: &Arc<Thread>) {
+        self.waiters.lock().push(Arc::clone(thread));
+    }
+
+    fn leave(&self, thread: &Arc<Thread>) {
+        let mut waiters = self.waiters.lock();
+        if let Some(index) = waiters.iter().position(|waiter| Arc::ptr_eq(waiter, thread)) {
+            waiters.swap_remove(index);
+        }
+    }
+}
+
+/// What to wait for: filled in before each look, as it may change.
+#[derive(Default)]
+pub(crate) struct Awaited {
+    /// What is woken at a change.
+    pub(crate) queues: Vec<Arc<WaitQueue>>,
+    /// Streams of the console ([`casemate_enclave_abi::op::POLL_STDIN`] and so on).
+    pub(crate) streams: u64,
+}
+
+/// Asks the host which streams of the console are ready.
+pub(crate) fn console_ready(streams: u64, timeout_ns: u64) -> Result<u64, Errno> {
+    match host::call(Op::ConsolePoll, [streams, timeout_ns, 0, 0, 0, 0]) {
+        Err(Errno::EINTR) => Ok(0),
+        result => result,
+    }
+}
+
+/// The streams of the console to ask for when a file is waited for with these `POLL` events. Only those that the events
+/// name: standard output is nearly always ready, and waiting for it would not be waiting.
+pub(crate) fn streams_for(file: &dyn File, events: u32) -> u64 {
+    let mut streams = 0;
+    if events & (poll::IN | poll::RDNORM) != 0 {
+        streams |= POLL_STDIN;
+    }
+    if events & (poll::OUT | poll::WRNORM) != 0 {
+        streams |= POLL_STDOUT | POLL_STDERR;
+    }
+    streams & file.console_streams()
+}
+
+/// Looks with `look` until it finds something; before each look that may be followed by sleep, `await_what` says what can
+/// change the answer. `None` where the monotonic clock shows `deadline` before.
+///
+/// # Errors
+/// EINTR: a signal came. Those of `look`.
+pub(crate) fn until<T>(
+    deadline: Option<u64>,
+    mut await_what: impl FnMut(&mut Awaited),
+    mut look: impl FnMut() -> Result<Option<T>, Errno>,
+) -> Result<Option<T>, Errno> {
+    if let Some(found) = look()? {
+        return Ok(Some(found));
+    }
+    let thread = sched::current();
+    let mut pause = SHORT_NS;
+    loop {
+        let mut awaited = Awaited::default();
+        await_what(&mut awaited);
+        for queue in &awaited.queues {
+            queue.enter(&thread);
+        }
+        let step = step(&thread, deadline, awaited.streams, &mut pause, &mut look);
+        for queue in &awaited.queues {
+            queue.leave(&thread);
+        }
+        match step? {
+            Step::Found(found) => return Ok(Some(found)),
+            Step::TimeOver => return Ok(None),
+            Step::Again => {}
+        }
+    }
+}
+
+enum Step<T> {
+    Found(T),
+    TimeOver,
+    Again,
+}
+
+fn step<T>(
+    thread: &Arc<Thread>,
+    deadline: Option<u64>,
+    streams: u64,
+    pause: &mut u64,
+    look: &mut impl FnMut() -> Result<Option<T>, Errno>,
+) -> Result<Step<T>, Errno> {
+    // Once more, now that whoever changes something knows of this thread.
+    if let Some(found) = look()? {
+        return Ok(Step::Found(found));
+    }
+    if signal::interrupts(thread) {
+        return Err(Errno::EINTR);
+    }
+    let now = clock::monotonic_ns();
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return Ok(Step::TimeOver);
+    }
+    let left = deadline.map_or(u64::MAX, |deadline| deadline - now);
+    if streams == 0 {
+        sched::park(deadline);
+    } else if process().threads.lock().len() == 1 {
+        console_ready(streams, left.min(LONG_NS))?;
+    } else {
+        let wake = now.saturating_add(left.min(*pause));
+        *pause = (*pause * 2).min(SHORT_MAX_NS);
+        sched::park(Some(wake));
+    }
+    Ok(Step::Again)
+}

@@ -1,0 +1,279 @@
+//! Signals of guest threads: actions, masks, pending ones, and their delivery on the way back to guest code.
+//!
+//! No signal of the host's reaches the program. Faults come from the SSA frame only, everything else from the program
+//! itself.
+
+mod frame;
+
+use casemate_enclave_abi::Errno;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::arch::frame::Frame;
+use crate::arch::xstate;
+use crate::process::process;
+use crate::sched::{self, Thread};
+use crate::syscall;
+
+pub(crate) use frame::{StackT, sigreturn, stack_t};
+
+pub(crate) const SIGILL: u8 = 4;
+pub(crate) const SIGTRAP: u8 = 5;
+pub(crate) const SIGBUS: u8 = 7;
+pub(crate) const SIGFPE: u8 = 8;
+pub(crate) const SIGKILL: u8 = 9;
+pub(crate) const SIGSEGV: u8 = 11;
+pub(crate) const SIGPIPE: u8 = 13;
+pub(crate) const SIGSTOP: u8 = 19;
+
+/// The largest signal number.
+pub(crate) const LAST: u8 = 64;
+
+/// Default actions that are not to end the process: SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH.
+/// Stopping is not there yet.
+const IGNORED: u64 = bit(17) | bit(18) | bit(19) | bit(20) | bit(21) | bit(22) | bit(23) | bit(28);
+
+pub(crate) const SIG_DFL: u64 = 0;
+pub(crate) const SIG_IGN: u64 = 1;
+
+/// Flags of an action (`include/uapi/asm-generic/signal-defs.h`).
+pub(crate) mod flag {
+    pub(crate) const ONSTACK: u64 = 0x0800_0000;
+    pub(crate) const RESTART: u64 = 0x1000_0000;
+    pub(crate) const NODEFER: u64 = 0x4000_0000;
+    pub(crate) const RESETHAND: u64 = 0x8000_0000;
+}
+
+/// A signal's bit in a set.
+pub(crate) const fn bit(signal: u8) -> u64 {
+    1 << (signal - 1)
+}
+
+/// What rt_sigaction(2) sets, as it lies in memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+pub(crate) struct Action {
+    pub(crate) handler: u64,
+    pub(crate) flags: u64,
+    pub(crate) restorer: u64,
+    pub(crate) mask: u64,
+}
+
+/// The process's part.
+#[derive(Debug)]
+pub(crate) struct Actions {
+    actions: [Action; LAST as usize + 1],
+    /// Signals for any thread.
+    pending: Queue,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self { actions: [Action::default(); LAST as usize + 1], pending: Queue::default() }
+    }
+}
+
+impl Actions {
+    /// The action of a signal, 1 to 64.
+    pub(crate) fn get(&self, signal: u8) -> Action {
+        self.actions.get(usize::from(signal)).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn set(&mut self, signal: u8, action: Action) {
+        if let Some(place) = self.actions.get_mut(usize::from(signal)) {
+            *place = action;
+        }
+    }
+
+    /// Whether the signal has no effect at all.
+    fn is_ignored(&self, signal: u8) -> bool {
+        match self.get(signal).handler {
+            SIG_IGN => true,
+            SIG_DFL => IGNORED & bit(signal) != 0,
+            _ => false,
+        }
+    }
+}
+
+/// What a handler is told of where a signal came from (`siginfo_t`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Info {
+    pub(crate) code: i32,
+    /// si_pid and si_uid, or si_addr.
+    pub(crate) first: u64,
+    /// si_value.
+    pub(crate) second: u64,
+    /// Of a fault: vector, error code, address, for the handler's context.
+    pub(crate) fault: Option<(u64, u64, u64)>,
+}
+
+/// Pending signals: one of each.
+#[derive(Clone, Debug)]
+struct Queue {
+    set: u64,
+    infos: [Info; LAST as usize + 1],
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { set: 0, infos: [Info { code: 0, first: 0, second: 0, fault: None }; LAST as usize + 1] }
+    }
+}
+
+impl Queue {
+    fn add(&mut self, signal: u8, info: Info) {
+        if self.set & bit(signal) == 0 {
+            self.set |= bit(signal);
+            self.infos[usize::from(signal)] = info;
+        }
+    }
+
+    fn take(&mut self, allowed: u64) -> Option<(u8, Info)> {
+        let ready = self.set & allowed;
+        if ready == 0 {
+            return None;
+        }
+        let signal = u8::try_from(ready.trailing_zeros() + 1).ok()?;
+        self.set &= !bit(signal);
+        Some((signal, self.infos[usize::from(signal)]))
+    }
+}
+
+/// An alternate stack (sigaltstack(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AltStack {
+    pub(crate) start: u64,
+    pub(crate) size: u64,
+    /// SS_AUTODISARM.
+    pub(crate) autodisarm: bool,
+}
+
+impl AltStack {
+    /// Whether a stack pointer is on it.
+    pub(crate) fn holds(&self, rsp: u64) -> bool {
+        self.size != 0 && rsp > self.start && rsp - self.start <= self.size
+    }
+}
+
+/// A thread's part.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Blocked signals.
+    pub(crate) mask: u64,
+    /// What rt_sigsuspend(2) puts back.
+    pub(crate) saved_mask: Option<u64>,
+    pub(crate) alt_stack: AltStack,
+    pending: Queue,
+}
+
+impl Signals {
+    /// For a new thread: the mask is inherited, nothing is pending.
+    pub(crate) fn with_mask(mask: u64) -> Self {
+        Self { mask, ..Self::default() }
+    }
+
+    /// Sets the mask; SIGKILL and SIGSTOP cannot be blocked.
+    pub(crate) fn set_mask(&mut self, mask: u64) {
+        self.mask = mask & !(bit(SIGKILL) | bit(SIGSTOP));
+    }
+}
+
+/// Signals that wait for this thread, blocked or not.
+pub(crate) fn pending(thread: &Thread) -> u64 {
+    thread.signals.lock().pending.set | process().actions.lock().pending.set
+}
+
+/// Whether a call that waits should stop waiting (EINTR).
+pub(crate) fn interrupts(thread: &Thread) -> bool {
+    let mask = thread.signals.lock().mask;
+    pending(thread) & !mask != 0
+}
+
+/// Sends a signal to one thread.
+pub(crate) fn send_to_thread(thread: &alloc::sync::Arc<Thread>, signal: u8, info: Info) {
+    if process().actions.lock().is_ignored(signal) {
+        return;
+    }
+    thread.signals.lock().pending.add(signal, info);
+    thread.attend();
+    thread.unpark();
+}
+
+/// Sends a signal to the process: to some thread that does not block it.
+pub(crate) fn send_to_process(signal: u8, info: Info) {
+    {
+        let mut actions = process().actions.lock();
+        if actions.is_ignored(signal) {
+            return;
+        }
+        actions.pending.add(signal, info);
+    }
+    let threads: alloc::vec::Vec<_> = process().threads.lock().values().cloned().collect();
+    for thread in &threads {
+        thread.attend();
+    }
+    if let Some(thread) = threads.iter().find(|thread| thread.signals.lock().mask & bit(signal) == 0) {
+        thread.unpark();
+    }
+}
+
+/// Sends a signal to the current thread, as a fault or a broken pipe does.
+pub(crate) fn send_to_current(signal: u8) {
+    send_to_thread(&sched::current(), signal, Info { code: 0x80, ..Info::default() });
+}
+
+/// A fault of the current thread: the signal is delivered even where it is blocked or ignored, then by its default action.
+pub(crate) fn force(signal: u8, info: Info) {
+    let thread = sched::current();
+    let mut actions = process().actions.lock();
+    let mut signals = thread.signals.lock();
+    let ignored = actions.get(signal).handler == SIG_IGN;
+    if ignored || signals.mask & bit(signal) != 0 {
+        actions.set(signal, Action::default());
+        signals.mask &= !bit(signal);
+    }
+    signals.pending.add(signal, info);
+    thread.attend();
+}
+
+/// Delivers what is pending and not blocked: handlers are entered one inside the other, defaults act.
+pub(crate) fn deliver(frame: &mut Frame) {
+    if !Thread::take_attention() {
+        return;
+    }
+    let Some(thread) = Thread::current() else { return };
+    loop {
+        let mask = thread.signals.lock().mask;
+        let own = thread.signals.lock().pending.take(!mask);
+        let Some((signal, info)) = own.or_else(|| process().actions.lock().pending.take(!mask)) else {
+            break;
+        };
+        let action = process().actions.lock().get(signal);
+        syscall::trace_signal(signal, &info, frame.rip);
+        match action.handler {
+            SIG_IGN => {}
+            SIG_DFL if IGNORED & bit(signal) != 0 => {}
+            SIG_DFL => process().kill(signal),
+            _ => {
+                xstate::save_current();
+                if frame::enter(&thread, frame, signal, &info, &action).is_err() {
+                    // No room for the handler's frame: as Linux, the end.
+                    process().kill(SIGSEGV);
+                }
+            }
+        }
+    }
+    // A mask that was only for the length of a wait goes back when no handler's frame has taken it.
+    let mut signals = thread.signals.lock();
+    if let Some(mask) = signals.saved_mask.take() {
+        signals.mask = mask;
+    }
+}
+
+/// A signal number of a system call's argument; 0 is no signal but a question.
+pub(crate) fn number(argument: u64) -> Result<Option<u8>, Errno> {
+    match u8::try_from(argument) {
+        Ok(0) => Ok(None),
+        Ok(signal) if signal <= LAST => Ok(Some(signal)),
+        _ => Err(Errno::EINVAL),
+    }
+}

@@ -1,0 +1,165 @@
+//! mmap(2) and its kin.
+
+use alloc::sync::Arc;
+
+use casemate_enclave::mm::{Kind, MapFlags, Prot, RemapFlags};
+
+use super::{Errno, Result, int};
+use crate::arch::frame::Frame;
+use crate::fs::OpenFile;
+use crate::loader;
+use crate::process::process;
+use crate::user;
+
+/// Flags of mmap(2) (`include/uapi/asm-generic/mman-common.h`, `mman.h`).
+mod flag {
+    pub(super) const SHARED: u64 = 0x01;
+    pub(super) const PRIVATE: u64 = 0x02;
+    pub(super) const SHARED_VALIDATE: u64 = 0x03;
+    pub(super) const TYPE: u64 = 0x0f;
+    pub(super) const FIXED: u64 = 0x10;
+    pub(super) const ANONYMOUS: u64 = 0x20;
+    pub(super) const GROWSDOWN: u64 = 0x100;
+    pub(super) const NORESERVE: u64 = 0x4000;
+    pub(super) const POPULATE: u64 = 0x8000;
+    pub(super) const STACK: u64 = 0x2_0000;
+    pub(super) const FIXED_NOREPLACE: u64 = 0x10_0000;
+}
+
+pub(super) fn mmap(frame: &mut Frame) -> Result {
+    let [address, length, prot, flags, fd, offset] = frame.arguments();
+    let prot = user::prot(prot).ok_or(Errno::EINVAL)?;
+    let kind = flags & flag::TYPE;
+    if !matches!(kind, flag::SHARED | flag::PRIVATE | flag::SHARED_VALIDATE) {
+        return Err(Errno::EINVAL);
+    }
+    let map_flags = MapFlags {
+        fixed: flags & flag::FIXED != 0 && flags & flag::FIXED_NOREPLACE == 0,
+        fixed_noreplace: flags & flag::FIXED_NOREPLACE != 0,
+        noreserve: flags & flag::NORESERVE != 0,
+        stack: flags & flag::STACK != 0,
+        grows_down: flags & flag::GROWSDOWN != 0,
+        populate: flags & flag::POPULATE != 0,
+        shared: kind != flag::PRIVATE,
+        read_only: false,
+    };
+    let hint = (address != 0 || map_flags.fixed || map_flags.fixed_noreplace).then_some(address);
+    if flags & flag::ANONYMOUS != 0 {
+        let mut space = process().space.lock();
+        return space.map(hint, length, prot, map_flags, Kind::Anonymous).map_err(user::errno);
+    }
+    if offset % 4096 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = process().files.lock().get(int(fd))?;
+    map_file(&file, hint, length, prot, map_flags, offset)
+}
+
+/// A mapping of a file: its bytes, copied in now.
+fn map_file(
+    file: &Arc<OpenFile>,
+    hint: Option<u64>,
+    length: u64,
+    prot: Prot,
+    mut flags: MapFlags,
+    offset: u64,
+) -> Result {
+    file.check_mappable(flags.shared && prot.contains(Prot::W))?;
+    let kind = Kind::File { name: Arc::from(file.path()), offset };
+    flags.populate = true;
+    let address = process().space.lock().map(hint, length, Prot::RW, flags, kind).map_err(user::errno)?;
+    let fill = || {
+        loader::fill(file, offset, address, length)?;
+        if prot.contains(Prot::X)
+            && let Some((elf, bias)) = loader::module_of(file, offset, address)
+        {
+            let size = file.stat()?.size;
+            let mapped = length
+                .min(size.saturating_sub(offset))
+                .next_multiple_of(4096)
+                .min(length.next_multiple_of(4096));
+            loader::rewrite(file, &elf, address, mapped, bias)?;
+        }
+        Ok(())
+    };
+    if let Err(errno) = fill() {
+        // The place was the program's wish; what was there before is gone, as when Linux fails this late.
+        let _ = process().space.lock().unmap(address, length);
+        return Err(errno);
+    }
+    if prot != Prot::RW {
+        process().space.lock().protect(address, length, prot).map_err(user::errno)?;
+    }
+    Ok(address)
+}
+
+pub(super) fn mprotect(frame: &mut Frame) -> Result {
+    let [address, length, prot, ..] = frame.arguments();
+    let prot = user::prot(prot).ok_or(Errno::EINVAL)?;
+    process().space.lock().protect(address, length, prot).map_err(user::errno)?;
+    Ok(0)
+}
+
+pub(super) fn munmap(frame: &mut Frame) -> Result {
+    let [address, length, ..] = frame.arguments();
+    process().space.lock().unmap(address, length).map_err(user::errno)?;
+    Ok(0)
+}
+
+pub(super) fn brk(frame: &mut Frame) -> Result {
+    let [new, ..] = frame.arguments();
+    Ok(process().space.lock().brk(new))
+}
+
+pub(super) fn mremap(frame: &mut Frame) -> Result {
+    let [old, old_length, new_length, flags, new_address, _] = frame.arguments();
+    let flags = RemapFlags {
+        maymove: flags & 1 != 0,
+        fixed: (flags & 2 != 0).then_some(new_address),
+        dontunmap: flags & 4 != 0,
+    };
+    let mut space = process().space.lock();
+    let moved = space.remap(old, old_length, new_length, flags, |pages| {
+        user::copy_pages(pages.from, pages.to);
+    });
+    moved.map(|remapped| remapped.address()).map_err(user::errno)
+}
+
+pub(super) fn msync(frame: &mut Frame) -> Result {
+    let [address, ..] = frame.arguments();
+    if address % 4096 != 0 { Err(Errno::EINVAL) } else { Ok(0) }
+}
+
+pub(super) fn mincore(frame: &mut Frame) -> Result {
+    let [address, length, vector, ..] = frame.arguments();
+    if address % 4096 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let pages = length.div_ceil(4096);
+    for page in 0..pages {
+        let at = address.checked_add(page * 4096).ok_or(Errno::ENOMEM)?;
+        if process().space.lock().find(at).is_none() {
+            return Err(Errno::ENOMEM);
+        }
+        user::write(vector + page, &[1])?;
+    }
+    Ok(0)
+}
+
+/// Advice of madvise(2) that Linux knows and that changes nothing here.
+const HINTS: [i32; 15] = [0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 25];
+
+pub(super) fn madvise(frame: &mut Frame) -> Result {
+    let [address, length, advice, ..] = frame.arguments();
+    match int(advice) {
+        // MADV_DONTNEED; MADV_FREE may forget at once.
+        4 | 8 => {
+            process().space.lock().advise_dontneed(address, length).map_err(user::errno)?;
+            Ok(0)
+        }
+        // MADV_POPULATE_READ and _WRITE.
+        22 | 23 => Ok(0),
+        advice if HINTS.contains(&advice) => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}

@@ -1,0 +1,120 @@
+//! System calls: from a frame to a function, by a table that is data.
+
+mod file;
+mod futex;
+mod identity;
+mod memory;
+mod process;
+mod signal;
+mod system;
+mod table;
+mod thread;
+mod time;
+mod trace;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use casemate_enclave_abi::Errno;
+
+use crate::arch::frame::Frame;
+use crate::arch::vcpu::{self, Vcpu};
+use crate::{host, sched};
+
+pub(crate) use futex::wake as wake_futex;
+pub(crate) use trace::{set as set_trace, signal as trace_signal};
+
+/// What a system call gives.
+pub(crate) type Result = core::result::Result<u64, Errno>;
+
+/// How much of a call is there, for people and for the table in the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Support {
+    /// As Linux has it, as far as a program in an enclave can tell.
+    Full,
+    /// Some of it; the note says what not.
+    Partial,
+    /// Known, and refused on purpose; the note says why.
+    Refused,
+}
+
+/// One system call.
+pub(crate) struct Call {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// How many arguments it has, for traces.
+    pub(crate) arguments: usize,
+    /// How much of it is there.
+    pub(crate) support: Support,
+    /// What is missing, or why it is refused.
+    pub(crate) note: &'static str,
+    /// What it does. Arguments are in the frame ([`Frame::arguments`]); the result goes to RAX.
+    pub(crate) run: fn(&mut Frame) -> Result,
+}
+
+/// Calls to numbers that the table does not have.
+static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+
+/// Called by the entry code with the guest's registers. Nonzero: go back with every register from the frame.
+#[unsafe(no_mangle)]
+extern "C" fn syscall_dispatch(frame: &mut Frame) -> u32 {
+    let call =
+        usize::try_from(frame.orig_rax).ok().and_then(|number| table::CALLS.get(number)).copied().flatten();
+    let result = match call {
+        Some(call) if trace::is_on() => trace::around(call, frame),
+        Some(call) => (call.run)(frame),
+        None => {
+            UNKNOWN.fetch_add(1, Ordering::Relaxed);
+            trace::unknown(frame);
+            Err(Errno::ENOSYS)
+        }
+    };
+    // A call that replaces the frame (execve, rt_sigreturn) returns the RAX that it wants.
+    frame.rax = match result {
+        Ok(value) => value,
+        Err(errno) => errno.to_result(),
+    };
+    before_guest(frame);
+    // SAFETY: this vCPU's page.
+    let live = unsafe { (*Vcpu::current()).live };
+    u32::from(live == 0 || frame.full != 0)
+}
+
+/// What is looked after on every way back to guest code.
+pub(crate) fn before_guest(frame: &mut Frame) {
+    if Vcpu::take_need_resched() {
+        sched::yield_now();
+    }
+    crate::signal::deliver(frame);
+}
+
+/// Whether a call that a signal interrupted is made again after a handler with SA_RESTART (signal(7)): those that transfer
+/// or wait without a time limit.
+pub(crate) fn restarts(number: u64) -> bool {
+    const RESTARTING: [u64; 17] = [0, 1, 2, 16, 17, 18, 19, 20, 43, 44, 45, 61, 73, 202, 257, 288, 295];
+    RESTARTING.contains(&number)
+}
+
+/// Prints, where that was asked for, how many calls took the slow way, and how many nobody knew.
+pub(crate) fn print_counters() {
+    if trace::counts() {
+        let (trapped, unknown) = (vcpu::trapped_calls(), UNKNOWN.load(Ordering::Relaxed));
+        host::print(format_args!("casemate: {trapped} system calls trapped, {unknown} had unknown numbers"));
+    }
+}
+
+/// The low half of an argument, as C's `int` has it.
+pub(crate) fn int(argument: u64) -> i32 {
+    let [a, b, c, d, ..] = argument.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
+
+/// The low half of an argument, as C's `unsigned` has it.
+pub(crate) fn uint(argument: u64) -> u32 {
+    int(argument).cast_unsigned()
+}
+
+/// An argument as a length in memory.
+pub(crate) fn length(argument: u64) -> core::result::Result<usize, Errno> {
+    // Linux cuts reads and writes at MAX_RW_COUNT.
+    usize::try_from(argument.min(0x7fff_f000)).map_err(|_| Errno::EINVAL)
+}

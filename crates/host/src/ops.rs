@@ -1,0 +1,219 @@
+//! Serves the calls of the enclave. Every argument may be hostile; so is checked whatever names memory, files or pages.
+
+use std::sync::Arc;
+
+use casemate_enclave_abi::elrange;
+use casemate_enclave_abi::errno::Errno;
+use casemate_enclave_abi::op::{Op, TERMINAL_WINDOW_SIZE};
+use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
+use casemate_enclave_abi::window::WORD;
+use casemate_enclave_abi::{Offset, Region, Request, Response, Window};
+use casemate_sgx::arch::{PageType, Permissions};
+use casemate_sgx::platform::{Enclave, PlatformError};
+
+use crate::console;
+use crate::files::{Files, MAX_PATH};
+use crate::park::Parking;
+
+#[cfg(test)]
+mod tests;
+
+/// The most bytes that one call moves; more is a short count.
+const MOST: u64 = 1 << 20;
+
+/// Everything that calls work on, for all vCPUs.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) window: Window<'static>,
+    pub(crate) arena: Region,
+    pub(crate) files: Files,
+    pub(crate) enclave: Arc<dyn Enclave>,
+    pub(crate) parking: Parking,
+}
+
+/// A vCPU's server: what is shared, and a buffer of its own.
+#[derive(Debug)]
+pub(crate) struct Server {
+    service: Arc<Service>,
+    buffer: Vec<u8>,
+}
+
+impl Server {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        Self { service, buffer: Vec::new() }
+    }
+
+    /// Answers a request.
+    pub(crate) fn serve(&mut self, request: Request) -> Response {
+        let result = match Op::try_from(request.op) {
+            Ok(op) => self.call(op, request.args),
+            Err(_) => Err(Errno::ENOSYS),
+        };
+        let result = result.unwrap_or_else(Errno::to_result);
+        Response { id: request.id, result, aux: [0; 2] }
+    }
+
+    fn call(&mut self, op: Op, args: [u64; 6]) -> Result<u64, Errno> {
+        let [a, b, c, d, ..] = args;
+        let service = Arc::clone(&self.service);
+        let files = &service.files;
+        match op {
+            Op::Open => files.open(&service.path(a, b)?, c),
+            Op::Close => files.close(a).map(|()| 0),
+            Op::Read => self.fill(b, c, |buffer| files.read(a, buffer, d)),
+            // Nothing is ever opened for writing.
+            Op::Write => Err(Errno::EBADF),
+            Op::Stat => {
+                let out = service.out(b, STAT_BYTES)?;
+                files.stat(a)?.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
+            }
+            Op::StatAt => {
+                let out = service.out(d, STAT_BYTES)?;
+                let stat = files.stat_at(&service.path(a, b)?, c == 0)?;
+                stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
+            }
+            Op::ReadLink => {
+                let path = service.path(a, b)?;
+                self.fill(c, d, |buffer| files.read_link(&path, buffer))
+            }
+            Op::ReadDir => self.fill(b, c, |buffer| files.read_dir(a, buffer, d)),
+            Op::StatFs => {
+                let out = service.out(c, STAT_FS_BYTES)?;
+                let stat = files.stat_fs(&service.path(a, b)?)?;
+                stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
+            }
+            Op::ConsoleRead => self.fill(b, c, |buffer| console::read(a, buffer)),
+            Op::ConsoleWrite => console::write(a, &service.bytes(b, c)?).and_then(count),
+            Op::ConsolePoll => console::wait(a, b),
+            Op::Terminal => service.terminal(a, b, c).map(|()| 0),
+            Op::Print => console::print(&service.bytes(a, b)?).and_then(count),
+            Op::Protect => {
+                service.check_pages(a, b)?;
+                service.enclave.protect(a, b, permissions(c)?).map(|()| b).map_err(|error| page_errno(&error))
+            }
+            Op::RestrictPermissions => {
+                let permissions = permissions(c)?;
+                service.pages(a, b, |enclave| enclave.restrict_permissions(a, b, permissions))
+            }
+            Op::ModifyTypes => {
+                let kind = u8::try_from(c).ok().and_then(PageType::from_raw).ok_or(Errno::EINVAL)?;
+                service.pages(a, b, |enclave| enclave.modify_types(a, b, kind))
+            }
+            Op::RemovePages => service.pages(a, b, |enclave| enclave.remove_pages(a, b)),
+            Op::Wake => service.parking.wake(a).map(|()| 0),
+            Op::Yield => {
+                std::thread::yield_now();
+                Ok(0)
+            }
+        }
+    }
+
+    /// Has `read` fill a private buffer of as much as is asked, and copies what it read into the arena.
+    fn fill(
+        &mut self,
+        offset: u64,
+        length: u64,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Result<u64, Errno> {
+        self.service.in_arena(offset, length)?;
+        let length = usize::try_from(length.min(MOST)).map_err(|_| Errno::EINVAL)?;
+        if self.buffer.len() < length {
+            self.buffer.resize(length, 0);
+        }
+        let buffer = self.buffer.get_mut(..length).ok_or(Errno::EIO)?;
+        let done = read(buffer)?;
+        let bytes = buffer.get(..done).ok_or(Errno::EIO)?;
+        self.service.window.copy_out(Offset(offset), bytes).map_err(|_| Errno::EFAULT)?;
+        count(done)
+    }
+}
+
+impl Service {
+    /// That a buffer lies in the arena.
+    fn in_arena(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        let buffer = Region { offset: Offset(offset), len: length };
+        if self.arena.contains(buffer) { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// A place in the arena for a record.
+    fn out(&self, offset: u64, length: u64) -> Result<Offset, Errno> {
+        self.in_arena(offset, length)?;
+        if offset.is_multiple_of(WORD) { Ok(Offset(offset)) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Bytes of the arena, at most as many as one call moves.
+    fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, Errno> {
+        self.in_arena(offset, length)?;
+        let mut bytes = vec![0; usize::try_from(length.min(MOST)).map_err(|_| Errno::EINVAL)?];
+        self.window.copy_in(Offset(offset), &mut bytes).map_err(|_| Errno::EFAULT)?;
+        Ok(bytes)
+    }
+
+    fn path(&self, offset: u64, length: u64) -> Result<Vec<u8>, Errno> {
+        if length > MAX_PATH {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let path = self.bytes(offset, length)?;
+        // An empty path is no path, and would name the root directory's descriptor itself.
+        match path.is_empty() {
+            true => Err(Errno::ENOENT),
+            false if path.contains(&0) => Err(Errno::EINVAL),
+            false => Ok(path),
+        }
+    }
+
+    fn terminal(&self, stream: u64, kind: u64, out: u64) -> Result<(), Errno> {
+        if kind != TERMINAL_WINDOW_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        let out = self.out(out, 2 * WORD)?;
+        let (rows, columns) = console::terminal_size(stream)?;
+        self.window.store_words(out, &[rows.into(), columns.into()]).map_err(|_| Errno::EFAULT)
+    }
+
+    /// That pages are the program's or the heap's: the image and the vCPUs stay as they were built.
+    fn check_pages(&self, offset: u64, length: u64) -> Result<(), Errno> {
+        let pages = Region { offset: Offset(offset), len: length };
+        let within = |start: u64, end: u64| {
+            Region { offset: Offset(start), len: end.saturating_sub(start) }.contains(pages)
+        };
+        if length > 0
+            && (within(elrange::LOWEST, elrange::IMAGE) || within(elrange::HEAP, self.enclave.size()))
+        {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    fn pages(
+        &self,
+        offset: u64,
+        length: u64,
+        change: impl FnOnce(&dyn Enclave) -> Result<u64, PlatformError>,
+    ) -> Result<u64, Errno> {
+        self.check_pages(offset, length)?;
+        change(&*self.enclave).map_err(|error| page_errno(&error))
+    }
+}
+
+fn count(bytes: usize) -> Result<u64, Errno> {
+    u64::try_from(bytes).map_err(|_| Errno::EIO)
+}
+
+fn permissions(bits: u64) -> Result<Permissions, Errno> {
+    u8::try_from(bits).ok().and_then(Permissions::from_bits).ok_or(Errno::EINVAL)
+}
+
+/// What the driver's ioctl would have given.
+fn page_errno(error: &PlatformError) -> Errno {
+    match error {
+        PlatformError::Permissions { .. } => Errno::EACCES,
+        PlatformError::Missing { .. } => Errno::ENODEV,
+        PlatformError::System { source, .. } => {
+            let number = source.raw_os_error().and_then(|number| u16::try_from(number).ok());
+            number.and_then(Errno::new).unwrap_or(Errno::EIO)
+        }
+        _ => Errno::EINVAL,
+    }
+}
