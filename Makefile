@@ -12,10 +12,10 @@ LAB := $(TARGET)/release/lab
 # For sudo, which often leaves a rustup installation out of PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup build demo test unit lint deny attack benign kernel lab kernels bench clean
+.PHONY: help setup build demo test unit loom reproducible miri conformance lint deny attack benign kernel lab kernels bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what build, demo and test need (Debian 12, root)
 	@scripts/setup.sh test
@@ -24,15 +24,17 @@ build: ## build casemate and the lab, optimised
 	@scripts/setup.sh build
 	$(CARGO) build --release --locked --workspace
 
-demo: ## a container escapes and dies: under a minute after the build
+demo: ## a container escapes and dies, a program runs in an enclave: under a minute after the build
 	@scripts/setup.sh demo
 	$(CARGO) build --release --locked --workspace
 	@scripts/demo.sh
 
-test: setup ## everything a change must pass: lints, unit tests, every attack, honest containers, one other kernel
+test: setup ## everything a change must pass: lints, unit tests, the same enclave twice, every attack, honest containers, one other kernel
 	$(CARGO) build --release --locked --workspace
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory loom
+	@$(MAKE) --no-print-directory reproducible
 	@$(MAKE) --no-print-directory attack
 	@$(MAKE) --no-print-directory benign RUNS=1
 	@$(MAKE) --no-print-directory kernel
@@ -44,9 +46,26 @@ unit: ## unit and integration tests that need no lab
 	  $(CARGO) test --locked --workspace; \
 	fi
 
+# In a folder of its own: cfg(loom) would have everything built again.
+loom: ## the rings between enclave and host, under every order that the memory model allows
+	RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release --package casemate-enclave-abi --test loom \
+	  --target-dir $(TARGET)/loom
+
+reproducible: ## the same MRENCLAVE from another clone in another folder
+	@scripts/reproducible.sh $(CASEMATE)
+
+miri: ## undefined behaviour in what Miri can run: the shared memory, and the enclave's library (nightly, minutes)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package casemate-enclave-abi --lib
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package casemate-enclave --lib
+
+conformance: ## the SGX conformance suite, on the processor too where there is one
+	$(CARGO) xtask sgx-conformance
+
 lint: ## rustfmt, clippy, and cargo-deny where it is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --package casemate-enclave --bin casemate-enclave --features casemate-enclave/image \
+	  --profile enclave -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny check licenses bans sources; \
 	else \
@@ -82,6 +101,7 @@ bench: ## every number that README quotes
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked --workspace
 	$(CARGO) xtask bench guard
+	$(CARGO) xtask bench shield
 
 clean: ## remove what was built here
 	$(CARGO) clean

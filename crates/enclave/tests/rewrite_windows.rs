@@ -234,6 +234,6 @@ fn a_restorer_begins_one_byte_behind_its_unwind_entry() {
     // nopl 0(%rax), whose last byte is the unwind table's start; mov $15, %rax; syscall; nop
     let code = [0x0f, 0x1f, 0x40, 0x00, 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05, 0x90];
     let plan = scan(&code, 0x1000, &[0x1000, 0x1003], Wanted::ALL);
-    let windows: Vec<_> = plan.sites().iter().map(|site| site.window.clone()).collect();
-    assert_eq!(windows, [0x1004..0x100d]);
+    assert_eq!(plan.sites().len(), 1);
+    assert_eq!(plan.sites()[0].window, 0x1004..0x100d);
 }

@@ -78,8 +78,11 @@ impl Container {
             Engine::Docker(daemon) => daemon.docker(),
             Engine::Runc(_) => Command::new("runc"),
         };
-        let output = exec.args(["exec", &self.name, "sh", "-c", line]).output();
-        let output = output.context("cannot run a command in the container")?;
+        exec.args(["exec", &self.name, "sh", "-c", line]);
+        // Docker's client can wait for ever for a command whose container died as it started.
+        let mut limited = Command::new("timeout");
+        limited.args(["--signal=KILL", "20"]).arg(exec.get_program()).args(exec.get_args());
+        let output = limited.output().context("cannot run a command in the container")?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
