@@ -101,6 +101,11 @@ fn dynamic_glibc() {
 }
 
 #[test]
+fn waits_and_interruptions() {
+    same_in(&[MODES[0], MODES[3]], &[c("waits", &[])], b"");
+}
+
+#[test]
 fn static_go() {
     let hello = go("hello");
     same_in(&MODES, &[hello.as_os_str()], b"");

@@ -138,6 +138,7 @@ impl Vcpu {
         let mut registers =
             Registers { rdi: window.address(), rsi: window.layout().total(), ..Registers::default() };
         let mut handling: Option<Exception> = None;
+        let mut refused = 0;
         loop {
             self.control.inside.store(1, Ordering::Relaxed);
             let left = enter(&*self.shared.service.enclave, self.tcs, leaf, registers);
@@ -145,6 +146,7 @@ impl Vcpu {
             self.shared.counters.enters.add();
             match left? {
                 Leave::Exited(Registers { rdi, rsi, rdx, .. }) => {
+                    refused = 0;
                     match Exit::from_registers([rdi, rsi, rdx])? {
                         // After a preemption, too, whose entry was made where the signal arrived.
                         Exit::Handled => {
@@ -167,7 +169,14 @@ impl Vcpu {
                 Leave::Exception(exception) => {
                     self.shared.counters.exceptions.add();
                     if exception.leaf == EnterLeaf::Enter {
-                        return Err(self.wrong(format!("it cannot be entered: {}", describe(exception))));
+                        // No frame was free for a preemption, which came while an exception was handled: go on with what it
+                        // interrupted. A refusal that means something repeats at once.
+                        refused += 1;
+                        if exception.vector != Vector::GP.0 || refused > 3 {
+                            return Err(self.wrong(format!("it cannot be entered: {}", describe(exception))));
+                        }
+                        (leaf, registers) = (EnterLeaf::Resume, Registers::default());
+                        continue;
                     }
                     if let Some(first) = handling {
                         let problem = format!("{} while it handled {}", describe(exception), describe(first));

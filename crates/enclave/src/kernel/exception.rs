@@ -13,8 +13,8 @@ use crate::arch::frame::Frame;
 use crate::arch::layout;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{entry, vcpu};
-use crate::cpuid;
 use crate::sched::Thread;
+use crate::{cpuid, panic};
 
 /// What [`entry`]'s `fault_entry` is told in RDI when no exception happened: a time slice is over.
 pub(crate) const PREEMPTED: u64 = u64::MAX;
@@ -31,6 +31,7 @@ const FRAME: SsaFrame = match SsaFrame::new(layout::vcpu::SSA_FRAME_PAGES) {
 /// Called by the entry code. `cssa` is the processor's, `event` the host's word. Returns the reason of the exit.
 #[unsafe(no_mangle)]
 extern "C" fn exception_entry(cssa: u32, event: u64) -> u64 {
+    panic::stop_if_dead();
     assert!(cssa == 1, "an exception inside an exception");
     // Not by the vCPU's own number, which boot writes: this may be the first thing that happens.
     let index = (Vcpu::current().addr() as u64 - layout::vcpu_page(0)) / layout::VCPU_STRIDE;
@@ -51,7 +52,7 @@ extern "C" fn exception_entry(cssa: u32, event: u64) -> u64 {
 }
 
 /// Kernel code was interrupted. Only an exception of its own is of interest, and that is the end.
-fn in_kernel(registers: &Gprsgx, exit: ExitInfo, info: Exinfo, event: u64) {
+fn in_kernel(registers: &mut Gprsgx, exit: ExitInfo, info: Exinfo, event: u64) {
     match exit.vector() {
         None => {
             if Event::try_from(event) == Ok(Event::Preempt) {
@@ -60,10 +61,18 @@ fn in_kernel(registers: &Gprsgx, exit: ExitInfo, info: Exinfo, event: u64) {
             }
         }
         Some(Vector::DB) => {}
-        Some(vector) => panic!(
-            "exception {} in the kernel at {:#x} (address {:#x}, error {:#x}, rsp {:#x})",
-            vector.0, registers.rip, info.maddr, info.errcd, registers.rsp
-        ),
+        Some(vector) => {
+            // Not even a host that resumes the interrupted code gets it to go on. Of addresses it learns the pages, which it
+            // knows anyway.
+            let at = registers.rip & !0xfff;
+            registers.rip = entry::address_of_dead();
+            panic!(
+                "exception {} in the kernel, in page {at:#x} (touching page {:#x}, error {:#x})",
+                vector.0,
+                info.maddr & !0xfff,
+                info.errcd
+            )
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use casemate_sgx::arch::{PageFaultCode, Vector};
 use crate::arch::frame::Frame;
 use crate::exception::PREEMPTED;
 use crate::signal::{self, Info};
-use crate::{sched, syscall, user};
+use crate::{host, sched, syscall, user};
 
 /// `si_code` of a SIGSEGV that has no address (a general protection fault), SI_KERNEL.
 const SI_KERNEL: i32 = 0x80;
@@ -15,6 +15,7 @@ const SI_KERNEL: i32 = 0x80;
 #[unsafe(no_mangle)]
 extern "C" fn guest_fault(vector: u64, address: u64, error: u64, frame: &mut Frame) {
     if vector == PREEMPTED {
+        host::kicked();
         sched::yield_now();
     } else {
         let vector = Vector(vector.to_le_bytes()[0]);

@@ -18,6 +18,7 @@ use spin::{Mutex, Once};
 use crate::arch::entry::exit_to_host;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
+use crate::panic;
 
 /// Requests that can be outstanding.
 const ENTRIES: usize = 128;
@@ -80,6 +81,7 @@ fn leave(exit: Exit) {
     let fs = cpu::fs_base();
     // SAFETY: the kernel's stack and state are where the entry expects them; the guest's state components are saved.
     unsafe { exit_to_host(reason, a, b) };
+    panic::stop_if_dead();
     cpu::set_fs_base(fs);
 }
 
@@ -179,7 +181,29 @@ pub(crate) fn clock_page() -> Window<'static> {
 /// Whether the host shall interrupt vCPUs at the end of time slices.
 pub(crate) fn want_slices(wanted: bool) {
     for control in host().controls.iter().flatten() {
-        control.preempt.store(wanted.into(), Ordering::Relaxed);
+        if wanted {
+            control.preempt.fetch_or(SLICES, Ordering::Relaxed);
+        } else {
+            control.preempt.fetch_and(!SLICES, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Bits of a vCPU's `preempt` word, of which the host only looks whether one is set.
+const SLICES: u64 = 1;
+const KICK: u64 = 2;
+
+/// Has a vCPU that computes interrupted at the host's next tick.
+pub(crate) fn kick(index: usize) {
+    if let Some(control) = host().controls[index].as_ref() {
+        control.preempt.fetch_or(KICK, Ordering::Relaxed);
+    }
+}
+
+/// Takes the request back: this vCPU has been interrupted.
+pub(crate) fn kicked() {
+    if let Some(control) = host().controls[Vcpu::index()].as_ref() {
+        control.preempt.fetch_and(!KICK, Ordering::Relaxed);
     }
 }
 

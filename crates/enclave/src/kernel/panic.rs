@@ -2,6 +2,7 @@
 
 use core::fmt::Write as _;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::host;
 
@@ -21,8 +22,19 @@ impl core::fmt::Write for Message {
     }
 }
 
+/// A vCPU has panicked: what the kernel holds may be half made, and no vCPU goes on.
+static DEAD: AtomicBool = AtomicBool::new(false);
+
+/// Ends this vCPU's stay where another one has panicked.
+pub(crate) fn stop_if_dead() {
+    if DEAD.load(Ordering::SeqCst) {
+        host::fatal(b"")
+    }
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    DEAD.store(true, Ordering::SeqCst);
     let mut message = Message { bytes: [0; 512], length: 0 };
     // Writing to a `Message` cannot fail.
     let _ = write!(message, "{info}");

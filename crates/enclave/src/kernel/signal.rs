@@ -32,6 +32,9 @@ pub(crate) const LAST: u8 = 64;
 /// Stopping is not there yet.
 const IGNORED: u64 = bit(17) | bit(18) | bit(19) | bit(20) | bit(21) | bit(22) | bit(23) | bit(28);
 
+/// Signals that faults raise.
+const SYNCHRONOUS: u64 = bit(SIGILL) | bit(SIGTRAP) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGSEGV);
+
 pub(crate) const SIG_DFL: u64 = 0;
 pub(crate) const SIG_IGN: u64 = 1;
 
@@ -132,7 +135,9 @@ impl Queue {
         if ready == 0 {
             return None;
         }
-        let signal = u8::try_from(ready.trailing_zeros() + 1).ok()?;
+        // What an instruction raised comes first, as under Linux: its handler looks at that instruction.
+        let first = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
+        let signal = u8::try_from(first.trailing_zeros() + 1).ok()?;
         self.set &= !bit(signal);
         Some((signal, self.infos[usize::from(signal)]))
     }
@@ -211,7 +216,8 @@ pub(crate) fn send_to_process(signal: u8, info: Info) {
     for thread in &threads {
         thread.attend();
     }
-    if let Some(thread) = threads.iter().find(|thread| thread.signals.lock().mask & bit(signal) == 0) {
+    // All of them: one that waits takes it at once, and who is too late finds nothing.
+    for thread in threads.iter().filter(|thread| thread.signals.lock().mask & bit(signal) == 0) {
         thread.unpark();
     }
 }
@@ -261,6 +267,12 @@ pub(crate) fn deliver(frame: &mut Frame) {
                 }
             }
         }
+    }
+    if frame.rax == Errno::EINTR.to_result() && syscall::restarts(frame.orig_rax) {
+        // No handler ran: another thread has taken the signal, or it is ignored by now.
+        frame.rip -= 2;
+        frame.rax = frame.orig_rax;
+        frame.orig_rax = u64::MAX;
     }
     // A mask that was only for the length of a wait goes back when no handler's frame has taken it.
     let mut signals = thread.signals.lock();

@@ -129,16 +129,21 @@ pub(crate) fn fault(address: u64, access: Access) -> FaultOutcome {
     process().space.lock().fault(address, access)
 }
 
-/// The futex word at an address, for atomic use. It must be readable (and writable where `write`), aligned to four bytes.
-pub(crate) fn futex_word<'a>(address: u64, write: bool) -> Result<&'a core::sync::atomic::AtomicU32, Errno> {
+/// Runs `f` on the futex word at an address, which must be readable (and writable where `write`), aligned to four bytes. The
+/// address space stays locked meanwhile, so the word stays there.
+pub(crate) fn with_futex_word<T>(
+    address: u64,
+    write: bool,
+    f: impl FnOnce(&core::sync::atomic::AtomicU32) -> T,
+) -> Result<T, Errno> {
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let access = if write { Access::Write } else { Access::Read };
-    checked(&mut process().space.lock(), address, 4, access)?;
-    // SAFETY: aligned, mapped and committed. It may be unmapped by another thread of the program before it is used; that
-    // program then ends with a fault in the kernel, as its own doing.
-    Ok(unsafe { core::sync::atomic::AtomicU32::from_ptr(pointer(address).cast()) })
+    let mut space = process().space.lock();
+    checked(&mut space, address, 4, access)?;
+    // SAFETY: aligned, mapped and committed while locked; only ever used as an atomic here, and by guest code as it likes.
+    Ok(f(unsafe { core::sync::atomic::AtomicU32::from_ptr(pointer(address).cast()) }))
 }
 
 /// What a mapping protection of mmap(2) and mprotect(2) allows; `None` for bits that do not exist.

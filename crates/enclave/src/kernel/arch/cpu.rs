@@ -22,6 +22,16 @@ pub(crate) fn time_stamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// The state components that are switched on (XCR0).
+pub(crate) fn components() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a register; an enclave's processor has XSAVE.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// A random number of the processor's own, or `None` where it has none at the moment.
 pub(crate) fn random() -> Option<u64> {
     for _ in 0..10 {

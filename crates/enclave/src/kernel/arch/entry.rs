@@ -169,6 +169,13 @@ global_asm!(
     "push 0",
     "lea rsp, [rsp - 256]",
     "cld",
+    // Alignment checks are the guest's own business: AC is bit 18.
+    "test byte ptr [rsp + {frame_rflags} + 2], 4",
+    "jz 8f",
+    "pushfq",
+    "and dword ptr [rsp], 0xfffbffff",
+    "popfq",
+    "8:",
     "movups [rsp + 0x0], xmm0",
     "movups [rsp + 0x10], xmm1",
     "movups [rsp + 0x20], xmm2",
@@ -288,6 +295,11 @@ global_asm!(
     "mov rcx, rsp",
     "call guest_fault",
     "jmp return_to_guest",
+    // Where an interrupted frame leads after a panic.
+    ".globl dead",
+    "dead:",
+    "ud2",
+    "jmp dead",
     // fn(save: *mut u64 rdi, load: u64 rsi): from one kernel stack to another.
     ".balign 16",
     ".globl switch_stacks",
@@ -363,6 +375,7 @@ unsafe extern "C" {
     static cpuid_entry: u8;
     static fault_entry: u8;
     static thread_start: u8;
+    static dead: u8;
 }
 
 macro_rules! address {
@@ -377,4 +390,5 @@ macro_rules! address {
 address!(address_of_syscall_entry, syscall_entry, "Where rewritten `syscall` instructions arrive.");
 address!(address_of_cpuid_entry, cpuid_entry, "Where rewritten `cpuid` instructions arrive.");
 address!(address_of_fault_entry, fault_entry, "Where an exception entry sends a guest thread.");
+address!(address_of_dead, dead, "Where an interrupted frame leads after a panic.");
 address!(address_of_thread_start, thread_start, "Where a new guest thread begins.");

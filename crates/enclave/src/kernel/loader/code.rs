@@ -56,10 +56,10 @@ fn function_starts(file: &OpenFile, elf: &Elf, bias: u64) -> Option<Vec<u64>> {
     if table.len > MAX_EH_FRAME_HDR {
         return None;
     }
-    let segment = elf
-        .segments
-        .iter()
-        .find(|s| s.address <= table.address && table.address + table.len <= s.address + s.file.len)?;
+    let segment = elf.segments.iter().find(|s| {
+        let at = table.address.checked_sub(s.address).and_then(|at| at.checked_add(table.len));
+        at.is_some_and(|end| end <= s.file.len)
+    })?;
     let offset = segment.file.offset + (table.address - segment.address);
     let bytes = super::read_exact(file, offset, usize::try_from(table.len).ok()?).ok()?;
     elf::function_starts(&bytes, table.address.wrapping_add(bias))
@@ -72,7 +72,7 @@ pub(crate) fn module_of(file: &OpenFile, offset: u64, address: u64) -> Option<(E
     let elf = super::headers(file, size).ok()?;
     let segment = elf.segments.iter().find(|s| {
         let skip = s.address & 0xfff;
-        s.execute && s.file.offset - skip <= offset && offset < s.file.offset + s.file.len
+        s.execute && s.file.len > 0 && s.file.offset - skip <= offset && offset < s.file.offset + s.file.len
     })?;
     let skip = segment.address & 0xfff;
     let in_file = segment.address - skip + (offset - (segment.file.offset - skip));

@@ -14,7 +14,14 @@ const SPINS: u32 = 200;
 pub(crate) fn idle() -> ! {
     loop {
         let mut scheduler = SCHEDULER.lock();
-        let deadline = scheduler.expire();
+        scheduler.expire();
+        if scheduler.ready.len() > 1
+            && let Some(other) = scheduler.take_parked()
+        {
+            drop(scheduler);
+            host::wake(other);
+            continue;
+        }
         if let Some(thread) = scheduler.ready.pop_front() {
             let stack = run_next(thread);
             let index = Vcpu::index();
@@ -30,7 +37,7 @@ pub(crate) fn idle() -> ! {
         if spin() {
             continue;
         }
-        sleep(deadline);
+        sleep();
     }
 }
 
@@ -46,11 +53,12 @@ fn spin() -> bool {
 }
 
 /// Leaves the enclave until there is something to do.
-fn sleep(deadline: Option<u64>) {
+fn sleep() {
     let index = Vcpu::index();
     // The number of wakes is read before it is known that there is nothing to do: a wake in between is not lost.
     let seen = host::wakes(index);
     let mut scheduler = SCHEDULER.lock();
+    let deadline = scheduler.expire();
     if !scheduler.ready.is_empty() {
         return;
     }

@@ -71,9 +71,9 @@ impl Scheduler {
         None
     }
 
-    /// Asks the host for time slices while somebody waits for a vCPU, and not otherwise.
+    /// Asks the host for time slices while somebody waits for a vCPU or for a time, and not otherwise.
     fn tell_slicing(&mut self) {
-        let wanted = !self.ready.is_empty();
+        let wanted = !self.ready.is_empty() || !self.timers.is_empty();
         if wanted != self.slicing {
             self.slicing = wanted;
             host::want_slices(wanted);
@@ -159,7 +159,10 @@ fn switch_away(mut scheduler: SpinMutexGuard<'_, Scheduler>, thread: &Thread) {
     let fs = cpu::fs_base();
     scheduler.expire();
     let next = match scheduler.ready.pop_front() {
-        Some(next) if core::ptr::eq(Arc::as_ptr(&next), thread) => return,
+        Some(next) if core::ptr::eq(Arc::as_ptr(&next), thread) => {
+            thread.set_running();
+            return;
+        }
         Some(next) => run_next(next),
         None => {
             Thread::set_current(None);
@@ -207,7 +210,15 @@ impl Thread {
     pub(crate) fn unpark(self: &Arc<Self>) {
         let mut scheduler = SCHEDULER.lock();
         match self.wake() {
-            thread::Wake::Token => return,
+            thread::Wake::Token(running) => {
+                // It computes: where there is a signal for it, it must be interrupted to see it.
+                if let Some(vcpu) = running
+                    && self.needs_attention()
+                {
+                    host::kick(vcpu);
+                }
+                return;
+            }
             thread::Wake::Ready(deadline) => {
                 if let Some(deadline) = deadline {
                     scheduler.timers.remove(&(deadline, self.id()));

@@ -18,8 +18,8 @@ use crate::signal::Signals;
 pub(crate) enum Status {
     /// In the run queue, or new.
     Ready,
-    /// On a vCPU.
-    Running,
+    /// On this vCPU.
+    Running(usize),
     /// Waits to be unparked, or for this time.
     Parked(Option<u64>),
     /// Gone.
@@ -28,8 +28,8 @@ pub(crate) enum Status {
 
 /// What [`Thread::wake`] found.
 pub(super) enum Wake {
-    /// It was not waiting; it will not block the next time.
-    Token,
+    /// It was not waiting; it will not block the next time. If it runs, on which vCPU.
+    Token(Option<usize>),
     /// It was waiting, with this deadline, and is ready now.
     Ready(Option<u64>),
 }
@@ -195,7 +195,7 @@ impl Thread {
     }
 
     pub(super) fn set_running(&self) {
-        self.scheduled().status = Status::Running;
+        self.scheduled().status = Status::Running(Vcpu::index());
         self.stack.check();
     }
 
@@ -220,9 +220,9 @@ impl Thread {
                 scheduled.status = Status::Ready;
                 Wake::Ready(deadline)
             }
-            Status::Ready | Status::Running | Status::Ended => {
+            status @ (Status::Ready | Status::Running(_) | Status::Ended) => {
                 scheduled.token = true;
-                Wake::Token
+                Wake::Token(if let Status::Running(vcpu) = status { Some(vcpu) } else { None })
             }
         }
     }
@@ -230,6 +230,11 @@ impl Thread {
     /// Asks the thread to look at its signals before it goes back to guest code.
     pub(crate) fn attend(&self) {
         self.attention.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked and not yet done.
+    pub(super) fn needs_attention(&self) -> bool {
+        self.attention.load(Ordering::Acquire)
     }
 
     /// Takes that request of the thread on this vCPU.

@@ -4,6 +4,7 @@ use casemate_enclave_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Action, AltStack, Info, SIG_DFL, bit, flag};
+use crate::arch::cpu;
 use crate::arch::frame::Frame;
 use crate::process::process;
 use crate::sched::{self, Thread};
@@ -68,6 +69,7 @@ const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// Flags that a handler's return may change.
 const CHANGEABLE_FLAGS: u64 = 0x0005_0dd5 | 0x4_0000;
+const MXCSR_INITIAL: u32 = 0x1f80;
 const SS_ONSTACK: i32 = 1;
 const SS_DISABLE: i32 = 2;
 const SS_AUTODISARM: i32 = 1 << 31;
@@ -90,7 +92,7 @@ pub(crate) fn stack_t(stack: &AltStack, rsp: u64) -> StackT {
 /// Where a handler's frame goes, below this.
 fn top(frame: &Frame, stack: &AltStack, action: &Action) -> u64 {
     if action.flags & flag::ONSTACK != 0 && stack.size != 0 && !stack.holds(frame.rsp) {
-        stack.start + stack.size
+        stack.start.wrapping_add(stack.size)
     } else {
         // The red zone stays as it is.
         frame.rsp.wrapping_sub(128)
@@ -108,7 +110,12 @@ pub(super) fn enter(
     let mut signals = thread.signals.lock();
     let mut stack = signals.alt_stack;
     let state_at = (top(frame, &stack, action).wrapping_sub(STATE as u64 + 4)) & !63;
-    let at = ((state_at - size_of::<SignalFrame>() as u64) & !15) - 8;
+    let at = (state_at.wrapping_sub(size_of::<SignalFrame>() as u64) & !15).wrapping_sub(8);
+    // As under Linux, what does not fit on the alternate stack is no frame; and a handler is at an address.
+    let alternate = action.flags & flag::ONSTACK != 0 && stack.size != 0;
+    if alternate && at.wrapping_sub(stack.start) >= stack.size || action.handler >> 47 != 0 {
+        return Err(Errno::EFAULT);
+    }
     // SAFETY: the thread is the current one, and its components have been saved.
     let area = unsafe { thread.area() };
     if frame.full == 0 {
@@ -193,8 +200,10 @@ pub(super) fn enter(
         full: 1,
         ..f
     };
-    // The handler starts with the components in their initial state, as Linux has it (`fpu__clear_user_states`).
+    // The handler starts with the components in their initial state, as Linux has it (`fpu__clear_user_states`); XRSTOR takes
+    // MXCSR from the area in any case.
     area.bytes_mut()[512..520].fill(0);
+    area.bytes_mut()[24..28].copy_from_slice(&MXCSR_INITIAL.to_le_bytes());
     Ok(())
 }
 
@@ -205,6 +214,9 @@ pub(crate) fn sigreturn(frame: &mut Frame) -> Result<u64, Errno> {
     let at = frame.rsp.wrapping_sub(8);
     let Ok(signal_frame) = user::read_value::<SignalFrame>(at) else { process().kill(super::SIGSEGV) };
     let context = signal_frame.context;
+    if context.rip >> 47 != 0 {
+        process().kill(super::SIGSEGV)
+    }
     {
         thread.attend();
         let mut signals = thread.signals.lock();
@@ -259,7 +271,7 @@ pub(crate) fn sigreturn(frame: &mut Frame) -> Result<u64, Errno> {
 
 /// Takes state components from a frame that the guest could write: only what XRSTOR accepts.
 fn restore_state(area: &mut [u8], state: &mut [u8; STATE]) {
-    let components = u64::from_le_bytes(state[512..520].try_into().unwrap_or([0; 8])) & 0xe7;
+    let components = u64::from_le_bytes(state[512..520].try_into().unwrap_or([0; 8])) & cpu::components();
     let mxcsr = u32::from_le_bytes(state[24..28].try_into().unwrap_or([0; 4])) & 0xffff;
     state[24..28].copy_from_slice(&mxcsr.to_le_bytes());
     state[512..520].copy_from_slice(&components.to_le_bytes());

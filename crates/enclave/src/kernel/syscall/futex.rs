@@ -66,12 +66,11 @@ fn wait(address: u64, expected: u32, deadline: Option<u64>, bits: u32) -> Result
         return Err(Errno::EINVAL);
     }
     let thread = sched::current();
-    let word = user::futex_word(address, false)?;
     let waiter = Arc::new(Waiter { thread: Arc::clone(&thread), bits, woken: AtomicBool::new(false) });
     {
         let mut waiters = WAITERS.lock();
         // Under the lock that a wake takes: a change of the word before it is seen, one after it finds the waiter.
-        if word.load(Ordering::SeqCst) != expected {
+        if user::with_futex_word(address, false, |word| word.load(Ordering::SeqCst))? != expected {
             return Err(Errno::EAGAIN);
         }
         waiters.entry(address).or_default().push_back(Arc::clone(&waiter));
@@ -141,9 +140,9 @@ fn requeue(from: u64, to: u64, wakes: u32, moves: u32, expected: Option<u32>) ->
     let mut woken = alloc::vec::Vec::new();
     let mut moved = 0;
     {
-        let word = user::futex_word(from, false)?;
         let mut waiters = WAITERS.lock();
-        if expected.is_some_and(|expected| word.load(Ordering::SeqCst) != expected) {
+        let value = user::with_futex_word(from, false, |word| word.load(Ordering::SeqCst))?;
+        if expected.is_some_and(|expected| value != expected) {
             return Err(Errno::EAGAIN);
         }
         if let Some(mut queue) = waiters.remove(&from) {
@@ -167,7 +166,6 @@ fn requeue(from: u64, to: u64, wakes: u32, moves: u32, expected: Option<u32>) ->
 
 /// FUTEX_WAKE_OP: changes the second word, wakes at the first, and at the second if its old value compares.
 fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, encoded: u32) -> Result {
-    let word = user::futex_word(second, true)?;
     // Signed fields of twelve bits.
     let field = |shift: u32| ((encoded << (20 - shift)).cast_signed() >> 20).cast_unsigned();
     let mut operand = field(12);
@@ -176,14 +174,14 @@ fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, encoded: u32)
     if operation & 8 != 0 {
         operand = 1_u32.checked_shl(operand).ok_or(Errno::EINVAL)?;
     }
-    let old = match operation & 7 {
-        0 => word.swap(operand, Ordering::SeqCst),
-        1 => word.fetch_add(operand, Ordering::SeqCst),
-        2 => word.fetch_or(operand, Ordering::SeqCst),
-        3 => word.fetch_and(!operand, Ordering::SeqCst),
-        4 => word.fetch_xor(operand, Ordering::SeqCst),
-        _ => return Err(Errno::ENOSYS),
-    };
+    let old = user::with_futex_word(second, true, |word| match operation & 7 {
+        0 => Ok(word.swap(operand, Ordering::SeqCst)),
+        1 => Ok(word.fetch_add(operand, Ordering::SeqCst)),
+        2 => Ok(word.fetch_or(operand, Ordering::SeqCst)),
+        3 => Ok(word.fetch_and(!operand, Ordering::SeqCst)),
+        4 => Ok(word.fetch_xor(operand, Ordering::SeqCst)),
+        _ => Err(Errno::ENOSYS),
+    })??;
     let (old, compared) = (old.cast_signed(), compared.cast_signed());
     let also = match encoded >> 24 & 15 {
         0 => old == compared,

@@ -25,6 +25,9 @@ mod flag {
     pub(super) const A_THREAD: u64 = VM | SIGHAND | THREAD;
 }
 
+/// Threads that the kernel's heap has room for.
+const MOST_THREADS: usize = 1024;
+
 /// `struct clone_args`, its first version.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
@@ -70,6 +73,12 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
     if flags & flag::A_THREAD != flag::A_THREAD {
         // A process: it comes with a later version.
         return Err(Errno::ENOSYS);
+    }
+    if flags & flag::SETTLS != 0 && arguments.tls >> 47 != 0 {
+        return Err(Errno::EPERM);
+    }
+    if process().threads.lock().len() >= MOST_THREADS {
+        return Err(Errno::EAGAIN);
     }
     let parent = sched::current();
     let id = process().new_thread_id();

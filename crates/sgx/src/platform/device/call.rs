@@ -67,6 +67,10 @@ global_asm!(
     "mov [r10 + {registers} + {r8}], r8",
     "mov [r10 + {registers} + {r9}], r9",
     "cld",
+    // Whatever the enclave left in RFLAGS.AC.
+    "pushfq",
+    "and qword ptr [rsp], -0x40001",
+    "popfq",
     "pop r15",
     "pop r14",
     "pop r13",

@@ -61,6 +61,7 @@ pub(super) fn mask_for_wait(set: u64, size: u64) -> core::result::Result<(), Err
     let mut signals = thread.signals.lock();
     signals.saved_mask = Some(signals.mask);
     signals.set_mask(mask);
+    thread.attend();
     Ok(())
 }
 
