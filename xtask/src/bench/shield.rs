@@ -143,7 +143,7 @@ impl Bench {
                 "--package",
                 "casemate-sgx",
             ]);
-            command.args(["--test", "emulated", "--", "--nocapture", "transition_cost"]);
+            command.args(["--test", "emulated", "--", "--nocapture", "fast_is_faster"]);
             let (out, _) = output(&mut command)?;
             let found = out.split_whitespace().find_map(|word| word.strip_prefix("fast_ns="));
             let found = found.with_context(|| format!("no fast_ns= in {out:?}"))?;

@@ -37,6 +37,10 @@ impl Thread {
     pub(crate) fn unpark(self: &Arc<Self>) {
         self.thread.unpark();
     }
+
+    /// Signals are not delivered here.
+    #[expect(clippy::unused_self, reason = "as in the kernel")]
+    pub(crate) fn attend(&self) {}
 }
 
 thread_local! {

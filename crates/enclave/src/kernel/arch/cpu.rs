@@ -27,7 +27,7 @@ pub(crate) fn components() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads a register; an enclave's processor has XSAVE.
     unsafe {
-        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
     };
     u64::from(high) << 32 | u64::from(low)
 }
