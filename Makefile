@@ -54,7 +54,7 @@ loom: ## the rings between enclave and host, under every order that the memory m
 reproducible: ## the same MRENCLAVE from another clone in another folder
 	@scripts/reproducible.sh $(CASEMATE)
 
-miri: ## undefined behaviour in what Miri can run: the shared memory, and the enclave's library (nightly, minutes)
+miri: ## undefined behaviour in what Miri can run: the shared memory, and the enclave's library (nightly with the component miri)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package casemate-enclave-abi --lib
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package casemate-enclave --lib
 
