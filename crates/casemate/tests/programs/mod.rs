@@ -15,7 +15,7 @@ fn build(command: &mut Command, out: &Path) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A place for a program of this test process; tests run in processes of their own.
+/// A place for a program of this test process; its name says how it was built, for tests that share a process.
 fn place(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()))
 }
@@ -26,7 +26,7 @@ pub(crate) fn c(name: &str, flags: &[&str]) -> PathBuf {
         ["musl", rest @ ..] => ("musl-gcc", rest),
         _ => ("gcc", flags),
     };
-    let out = place(&format!("{compiler}-{name}"));
+    let out = place(&format!("{compiler}-{name}{}", flags.concat()));
     let mut command = Command::new(compiler);
     command.args(["-O2", "-Wall", "-pthread"]).args(flags).arg(source(&format!("{name}.c"))).arg("-o");
     build(&mut command, &out);
