@@ -9,13 +9,15 @@
 pub mod device;
 pub mod emulated;
 mod error;
+mod memory;
+mod watch;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use error::PlatformError;
 
-use crate::arch::{Attributes, PageType, Permissions, Report, SecInfo, Secs, Sigstruct};
+use crate::arch::{Attributes, PAGE_SIZE, PageType, Permissions, Report, SecInfo, Secs, Sigstruct};
 
 /// What a platform can do; what of it is missing, `casemate doctor` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,4 +225,35 @@ pub trait Enclave: Debug + Send + Sync {
     /// # Errors
     /// The platform itself fails; what happens to the enclave is an [`Exit`].
     unsafe fn enter(&self, tcs: u64, leaf: EnterLeaf, registers: Registers) -> Result<Exit, PlatformError>;
+}
+
+/// What ECREATE asks of an ELRANGE (SDM vol. 3D, ECREATE): its size, its alignment, and what the platform takes.
+fn check_range(secs: &Secs, max_size_log2: u8) -> Result<(), PlatformError> {
+    let (base, size) = (secs.baseaddr, secs.size);
+    let refuse = |reason| Err(PlatformError::Range { base, size, reason });
+    if base.checked_add(size).is_none() {
+        return refuse("it wraps");
+    }
+    if !size.is_power_of_two() || size < 2 * PAGE_SIZE as u64 {
+        return refuse("the size is not a power of two of at least two pages");
+    }
+    if base % size != 0 {
+        return refuse("the base is not aligned to the size");
+    }
+    if size.ilog2() > u32::from(max_size_log2) {
+        return refuse("it is larger than the platform takes");
+    }
+    Ok(())
+}
+
+/// Begin and end of whole pages in an enclave of `size` bytes.
+fn whole_pages(offset: u64, length: u64, size: u64) -> Result<(u64, u64), PlatformError> {
+    let page = PAGE_SIZE as u64;
+    let end = offset.checked_add(length).filter(|end| *end <= size);
+    match end {
+        Some(end) if length > 0 && offset.is_multiple_of(page) && length.is_multiple_of(page) => {
+            Ok((offset, end))
+        }
+        _ => Err(PlatformError::Outside { offset, length, size }),
+    }
 }

@@ -5,9 +5,8 @@
 use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
 use der::{Encode, Result, Tag};
 
-/// CPUSVN of the emulated platform: what its reports hold and its certificate says. TCB matching reads it as
-/// sixteen numbers.
-pub const EMULATED_CPUSVN: [u8; 16] = *b"emulated\0\0\0\0\0\0\0\0";
+/// CPUSVN of the emulated platform. TCB matching reads it as sixteen numbers.
+pub use crate::platform::emulated::CPUSVN as EMULATED_CPUSVN;
 
 /// Platform provisioning id of the emulated platform.
 pub const EMULATED_PPID: [u8; 16] = *b"casemate emulate";

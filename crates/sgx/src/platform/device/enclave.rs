@@ -13,12 +13,10 @@ use crate::arch::linux::{
     IOC_RESTRICT_PERMISSIONS, Init, ModifyTypes, PAGE_MEASURE, Provision, RemovePages, RestrictPermissions,
 };
 use crate::arch::{AttributeFlags, Attributes, PAGE_SIZE, PageType, Permissions, SecInfo, Secs, Sigstruct};
-use crate::platform::{Enclave, EnterLeaf, Exit, PlatformError, Registers, Source};
+use crate::platform::memory::Reserved;
+use crate::platform::{Enclave, EnterLeaf, Exit, PlatformError, Registers, Source, check_range, whole_pages};
 
 const PAGE: u64 = PAGE_SIZE as u64;
-
-/// What the kernel maps for nobody (`vm.mmap_min_addr`). An ELRANGE that begins at 0 begins, for mappings, here.
-const LOWEST_ADDRESS: u64 = 0x10000;
 
 /// Pages copied at a time.
 const STAGED: usize = 256;
@@ -34,7 +32,10 @@ struct Page([u8; PAGE_SIZE]);
 pub struct DeviceEnclave {
     file: File,
     vdso: Vdso,
-    range: Range,
+    base: u64,
+    size: u64,
+    /// The part of ELRANGE that can be mapped.
+    range: Reserved,
     attributes: Attributes,
     initialised: AtomicBool,
 }
@@ -42,18 +43,9 @@ pub struct DeviceEnclave {
 impl DeviceEnclave {
     pub(super) fn create(vdso: Vdso, secs: &Secs, max_size_log2: u8) -> Result<Self, PlatformError> {
         let (base, size) = (secs.baseaddr, secs.size);
-        let refuse = |reason| PlatformError::Range { base, size, reason };
-        if !size.is_power_of_two() || size < 2 * PAGE {
-            return Err(refuse("the size is not a power of two of at least two pages"));
-        }
-        if base % size != 0 {
-            return Err(refuse("the base is not aligned to the size"));
-        }
-        if size.ilog2() > u32::from(max_size_log2) {
-            return Err(refuse("it is larger than the processor takes"));
-        }
+        check_range(secs, max_size_log2)?;
         let file = super::open(DEVICE)?;
-        let range = Range::reserve(base, size)?;
+        let range = Reserved::at(base, size)?;
         let mut argument = Create { src: address(secs) };
         ioctl::once(&file, IOC_CREATE, &mut argument).map_err(system("SGX_IOC_ENCLAVE_CREATE"))?;
         if secs.attributes.flags.contains(AttributeFlags::PROVISIONKEY) {
@@ -63,16 +55,12 @@ impl DeviceEnclave {
             ioctl::once(&file, IOC_PROVISION, &mut Provision { fd })
                 .map_err(system("SGX_IOC_ENCLAVE_PROVISION"))?;
         }
-        Ok(Self { file, vdso, range, attributes: secs.attributes, initialised: AtomicBool::new(false) })
+        let (attributes, initialised) = (secs.attributes, AtomicBool::new(false));
+        Ok(Self { file, vdso, base, size, range, attributes, initialised })
     }
 
     fn check(&self, offset: u64, length: u64) -> Result<(), PlatformError> {
-        let size = self.range.size;
-        let inside = offset.checked_add(length).is_some_and(|end| end <= size);
-        if inside && length > 0 && offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) {
-            return Ok(());
-        }
-        Err(PlatformError::Outside { offset, length, size })
+        whole_pages(offset, length, self.size).map(|_| ())
     }
 
     fn add(
@@ -124,11 +112,11 @@ ranged!(RestrictPermissions, ModifyTypes, RemovePages);
 
 impl Enclave for DeviceEnclave {
     fn base(&self) -> u64 {
-        self.range.base
+        self.base
     }
 
     fn size(&self) -> u64 {
-        self.range.size
+        self.size
     }
 
     fn add_pages(
@@ -166,7 +154,7 @@ impl Enclave for DeviceEnclave {
         let mut argument = Init { sigstruct: address(sigstruct) };
         ioctl::once(&self.file, IOC_INIT, &mut argument)
             .map_err(|error| PlatformError::Einit(format!("SGX_IOC_ENCLAVE_INIT: {error}")))?;
-        self.range.map(&self.file)?;
+        self.range.map_device(&self.file)?;
         self.initialised.store(true, Ordering::Release);
         Ok(())
     }
@@ -179,8 +167,10 @@ impl Enclave for DeviceEnclave {
 
     fn protect(&self, offset: u64, length: u64, permissions: Permissions) -> Result<(), PlatformError> {
         self.check_running(offset, length)?;
-        let result = self.range.protect(offset, length, permissions);
-        result.map_err(system("mprotect of an enclave"))
+        // Of an ELRANGE from address 0 on, the first pages are nobody's.
+        let start = (self.base + offset).max(self.range.start());
+        let length = (self.base + offset + length).saturating_sub(start);
+        self.range.protect(start, length, permissions)
     }
 
     fn restrict_permissions(
@@ -223,82 +213,4 @@ fn address<T: ?Sized>(value: &T) -> u64 {
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> PlatformError {
     move |source| PlatformError::System { what, source }
-}
-
-/// The addresses of an enclave, reserved at first, mapped from the device later, given back at the end.
-#[derive(Debug)]
-struct Range {
-    base: u64,
-    size: u64,
-    start: u64,
-}
-
-impl Range {
-    fn reserve(base: u64, size: u64) -> Result<Self, PlatformError> {
-        let range = Self { base, size, start: base.max(LOWEST_ADDRESS) };
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
-        let refuse = |reason| PlatformError::Range { base, size, reason };
-        let length =
-            base.checked_add(size).and_then(|end| end.checked_sub(range.start)).filter(|length| *length > 0);
-        let length = length
-            .and_then(|length| usize::try_from(length).ok())
-            .ok_or(refuse("it wraps, or lies too low"))?;
-        // SAFETY: with MAP_FIXED_NOREPLACE a new mapping replaces nothing.
-        let got = unsafe { libc::mmap(pointer(range.start), length, libc::PROT_NONE, flags, -1, 0) };
-        if got == pointer(range.start) {
-            return Ok(range);
-        }
-        if got != libc::MAP_FAILED {
-            // SAFETY: the mapping that was just made, elsewhere, by a kernel that does not know the flag.
-            unsafe { libc::munmap(got, length) };
-        }
-        std::mem::forget(range);
-        Err(refuse("addresses there are in use, or the kernel does not give them"))
-    }
-
-    fn length(&self) -> usize {
-        usize::try_from(self.base + self.size - self.start).unwrap_or(usize::MAX)
-    }
-
-    /// Maps all of it from the device, without access yet: from then on `mprotect` sets what is allowed.
-    fn map(&self, file: &File) -> Result<(), PlatformError> {
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let fd = file.as_raw_fd();
-        // SAFETY: replaces this object's own reservation, to which nothing refers.
-        let got = unsafe { libc::mmap(pointer(self.start), self.length(), libc::PROT_NONE, flags, fd, 0) };
-        if got == libc::MAP_FAILED { Err(PlatformError::last("mmap of an enclave")) } else { Ok(()) }
-    }
-
-    fn protect(&self, offset: u64, length: u64, permissions: Permissions) -> io::Result<()> {
-        let mut prot = libc::PROT_NONE;
-        for (permission, bit) in [
-            (Permissions::R, libc::PROT_READ),
-            (Permissions::W, libc::PROT_WRITE),
-            (Permissions::X, libc::PROT_EXEC),
-        ] {
-            if permissions.contains(permission) {
-                prot |= bit;
-            }
-        }
-        let start = (self.base + offset).max(self.start);
-        let length =
-            usize::try_from((self.base + offset + length).saturating_sub(start)).unwrap_or(usize::MAX);
-        // SAFETY: inside this object's range (checked by the caller), to which nothing refers.
-        match unsafe { libc::mprotect(pointer(start), length, prot) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-impl Drop for Range {
-    fn drop(&mut self) {
-        // SAFETY: the range is this object's, and nothing refers into it any more.
-        unsafe { libc::munmap(pointer(self.start), self.length()) };
-    }
-}
-
-fn pointer(address: u64) -> *mut libc::c_void {
-    // On x86-64 every `u64` is a `usize`.
-    ptr::with_exposed_provenance_mut(usize::try_from(address).expect("64-bit"))
 }

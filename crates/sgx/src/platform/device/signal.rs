@@ -3,45 +3,23 @@
 //! The kernel delivers them after the asynchronous exit, with RIP at the vDSO's ENCLU and RAX, RBX and RCX ready for
 //! ERESUME (`vsgx.S`). When the handler returns, that is what happens; with RAX changed to EENTER it enters instead.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::{mem, ptr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::Leaf;
-use crate::platform::{Disposition, InterruptHandler, PlatformError};
-
-/// Handlers of watched signals, by number.
-static WATCHED: [AtomicPtr<()>; 65] = [const { AtomicPtr::new(ptr::null_mut()) }; 65];
+use crate::platform::{Disposition, InterruptHandler, PlatformError, watch};
 
 /// Address of the vDSO's ENCLU. The vDSO is the same for the whole process.
 static ENCLU: AtomicU64 = AtomicU64::new(0);
 
 /// Has `handler` called for a signal of the host.
 pub(super) fn watch(enclu: u64, signal: i32, handler: InterruptHandler) -> Result<(), PlatformError> {
-    let slot = usize::try_from(signal).ok().and_then(|index| WATCHED.get(index));
-    let slot = slot.ok_or(PlatformError::State("asked to watch a signal that does not exist"))?;
     ENCLU.store(enclu, Ordering::Relaxed);
-    slot.store(handler as *mut (), Ordering::Release);
-    // SAFETY: all zeros is a valid `sigaction`.
-    let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    action.sa_sigaction = on_signal as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: writes the mask of a local structure.
-    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
-    // SAFETY: the handler keeps to what is safe in a handler; it is never removed.
-    match unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(PlatformError::last("install a signal handler")),
-    }
+    watch::set(signal, handler)?;
+    watch::install(signal, on_signal)
 }
 
 extern "C" fn on_signal(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some(slot) = usize::try_from(signal).ok().and_then(|index| WATCHED.get(index)) else { return };
-    let handler = slot.load(Ordering::Acquire);
-    if handler.is_null() {
-        return;
-    }
-    // SAFETY: only `watch` stores here, and only such functions.
-    let handler = unsafe { mem::transmute::<*mut (), InterruptHandler>(handler) };
+    let Some(handler) = watch::get(signal) else { return };
     // SAFETY: the kernel passes the context of the interrupted code, which only this handler uses until it returns.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     redirect(&mut context.uc_mcontext.gregs, ENCLU.load(Ordering::Relaxed), handler);

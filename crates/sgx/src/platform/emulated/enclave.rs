@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use zerocopy::FromBytes as _;
 
 use super::epcm::{Entry, Epcm};
-use super::memory::{LOWEST_ADDRESS, Reserved, size};
 use super::page_table::PageTable;
 use super::stub::Stub;
 use super::tcs::TcsState;
@@ -17,7 +16,8 @@ use crate::arch::{
     Sigstruct, SsaFrame, Tcs,
 };
 use crate::measure::Measurement;
-use crate::platform::{Enclave, EnterLeaf, Exit, PlatformError, Registers, Source};
+use crate::platform::memory::{LOWEST_ADDRESS, Reserved, size};
+use crate::platform::{Enclave, EnterLeaf, Exit, PlatformError, Registers, Source, check_range, whole_pages};
 use crate::sign;
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -65,18 +65,7 @@ impl EmulatedEnclave {
     pub(super) fn create(options: Arc<Options>, secs: &Secs) -> Result<Self, PlatformError> {
         let (base, size) = (secs.baseaddr, secs.size);
         let range = |reason| PlatformError::Range { base, size, reason };
-        if base.checked_add(size).is_none() {
-            return Err(range("it wraps"));
-        }
-        if !size.is_power_of_two() || size < 2 * PAGE {
-            return Err(range("the size is not a power of two of at least two pages"));
-        }
-        if base % size != 0 {
-            return Err(range("the base is not aligned to the size"));
-        }
-        if size > 1 << super::MAX_SIZE_LOG2 {
-            return Err(range("it is larger than the platform takes"));
-        }
+        check_range(secs, super::MAX_SIZE_LOG2)?;
         let frame = SsaFrame::new(secs.ssaframesize).ok_or(range("its SSA frames have no size"))?;
         super::attributes::check(secs, frame)?;
         let memory = Reserved::at(base, size)?;
@@ -128,15 +117,9 @@ impl EmulatedEnclave {
         address.wrapping_sub(self.base) < self.size
     }
 
-    /// Page-aligned range inside, in offsets.
+    /// Whole pages inside, in offsets: where they begin and end.
     fn check(&self, offset: u64, length: u64) -> Result<(u64, u64), PlatformError> {
-        let end = offset.checked_add(length).filter(|end| *end <= self.size);
-        match end {
-            Some(end) if offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE) && length > 0 => {
-                Ok((offset, end))
-            }
-            _ => Err(PlatformError::Outside { offset, length, size: self.size }),
-        }
+        whole_pages(offset, length, self.size)
     }
 
     fn lock(&self) -> MutexGuard<'_, Mutable> {

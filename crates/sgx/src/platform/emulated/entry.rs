@@ -15,10 +15,8 @@ global_asm!(
     ".pushsection .text.casemate_sgx_entry, \"ax\", @progbits",
     ".globl casemate_sgx_edge_start",
     "casemate_sgx_edge_start:",
-    // fn(thread: rdi, registers: rsi) -> eax: 0 after EEXIT, 1 after an exception.
-    ".balign 16",
-    ".globl casemate_sgx_enter",
-    "casemate_sgx_enter:",
+    // What an entry keeps of the host: its registers, its stack, its segment bases. rdi = the thread, rsi = the registers.
+    ".macro casemate_save_host",
     "push rbp",
     "push rbx",
     "push r12",
@@ -33,6 +31,12 @@ global_asm!(
     "mov [rdi + {host_fs}], rax",
     "rdgsbase rax",
     "mov [rdi + {host_gs}], rax",
+    ".endm",
+    // fn(thread: rdi, registers: rsi) -> eax: 0 after EEXIT, 1 after an exception.
+    ".balign 16",
+    ".globl casemate_sgx_enter",
+    "casemate_sgx_enter:",
+    "casemate_save_host",
     "mov r12, rdi",
     "mov r13, rsi",
     // Also from a signal handler that wants an entry: r12 the thread, r13 the registers, rsp and rbp the frame above.
@@ -99,20 +103,7 @@ global_asm!(
     ".balign 16",
     ".globl casemate_sgx_resume",
     "casemate_sgx_resume:",
-    "push rbp",
-    "push rbx",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
-    "push rsi",
-    "push rdi",
-    "mov rbp, rsp",
-    "mov [rdi + {host_rsp}], rsp",
-    "rdfsbase rax",
-    "mov [rdi + {host_fs}], rax",
-    "rdgsbase rax",
-    "mov [rdi + {host_gs}], rax",
+    "casemate_save_host",
     "mov rbx, [rdi + {gprsgx}]",
     "mov [rbx + {ursp}], rsp",
     "mov [rbx + {urbp}], rbp",
@@ -364,12 +355,12 @@ pub(super) fn thunk(distance: u64) -> Vec<u8> {
     let start = address!(casemate_sgx_thunk);
     let length = address!(casemate_sgx_thunk_end) - start;
     let constants = address!(casemate_sgx_thunk_constants) - start;
-    let mut code = vec![0; super::memory::size(length)];
+    let mut code = vec![0; crate::platform::memory::size(length)];
     let source = &raw const casemate_sgx_thunk;
     // SAFETY: the template lies between the two labels of the block above, in this program's text.
     unsafe { source.copy_to_nonoverlapping(code.as_mut_ptr(), code.len()) };
     let values = [distance, address!(casemate_sgx_eexit), address!(casemate_sgx_leaf)];
-    let constants = &mut code[super::memory::size(constants)..];
+    let constants = &mut code[crate::platform::memory::size(constants)..];
     for (place, value) in constants.chunks_exact_mut(8).zip(values) {
         place.copy_from_slice(&value.to_le_bytes());
     }

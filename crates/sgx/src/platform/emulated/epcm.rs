@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-use super::memory::{Reserved, pointer};
 use crate::arch::{PAGE_SIZE, PageType, Permissions};
 use crate::platform::PlatformError;
+use crate::platform::memory::{Reserved, pointer};
 
 /// One entry: whether the page is there, what it is, what is allowed, and what the enclave has not yet accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use crate::platform::PlatformError;
 #[cfg(feature = "quote")]
 use crate::quote::EmulatedQe;
 
-/// CPUSVN of the emulated platform.
-pub(super) const CPUSVN: [u8; 16] = *b"emulated\0\0\0\0\0\0\0\0";
+/// CPUSVN of the emulated platform: what its reports hold, and, in quotes, what its certificate says.
+pub const CPUSVN: [u8; 16] = *b"emulated\0\0\0\0\0\0\0\0";
 
 /// AES-128-CMAC.
 pub(super) fn cmac(key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {

@@ -7,7 +7,6 @@ use zerocopy::{FromBytes, IntoBytes as _};
 use super::context::Context;
 use super::enclave::EmulatedEnclave;
 use super::epcm::Entry;
-use super::memory::page_of;
 use super::signal::{Fault, exception};
 use super::thread::Thread;
 use super::{enter, ssa};
@@ -16,6 +15,7 @@ use crate::arch::{
     SecInfoFlags, TargetInfo, Vector,
 };
 use crate::platform::Enclave as _;
+use crate::platform::memory::page_of;
 
 /// Bits of RFLAGS that a leaf sets or clears.
 const ZF: u64 = 1 << 6;

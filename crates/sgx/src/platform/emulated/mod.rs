@@ -29,7 +29,6 @@ mod entry;
 mod epcm;
 mod keys;
 mod leaf;
-mod memory;
 mod page_table;
 mod registry;
 mod signal;
@@ -42,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use enclave::EmulatedEnclave;
+pub use keys::CPUSVN;
 pub use stub::STUB;
 
 use super::{Capabilities, Enclave, InterruptHandler, Platform, PlatformError};

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::enclave::EmulatedEnclave;
-use super::memory::LOWEST_ADDRESS;
-use super::memory::page_of;
+use crate::platform::memory::LOWEST_ADDRESS;
+use crate::platform::memory::page_of;
 use crate::platform::{Enclave as _, PlatformError};
 
 /// Enclaves of one process at one time.

@@ -5,9 +5,8 @@
 //! so, when it returns, the thread is outside.
 
 use std::arch::asm;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::ptr;
 use std::sync::{Mutex, Once, PoisonError};
-use std::{mem, ptr};
 
 use super::bases::{self, Bases};
 use super::context::Context;
@@ -18,16 +17,14 @@ use super::registry::{Place, holds, place};
 use super::thread::Thread;
 use super::{enter, entry, ssa};
 use crate::arch::{PageFaultCode, Permissions, Vector};
+use crate::platform::memory::page_of;
 use crate::platform::{
-    Disposition, Enclave as _, EnterLeaf, Exception, InterruptHandler, PlatformError, Registers,
+    Disposition, Enclave as _, EnterLeaf, Exception, InterruptHandler, PlatformError, Registers, watch,
 };
 
 /// Signals by which the kernel tells of an exception; SIGSYS is a `syscall` that was refused.
 const EXCEPTIONS: [i32; 6] =
     [libc::SIGSEGV, libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
-
-/// Handlers of watched signals, by number.
-static WATCHED: [AtomicPtr<()>; 65] = [const { AtomicPtr::new(ptr::null_mut()) }; 65];
 
 /// Installs the handler for exceptions, once in a process.
 pub(super) fn install() -> Result<(), PlatformError> {
@@ -35,7 +32,7 @@ pub(super) fn install() -> Result<(), PlatformError> {
     static FAILURE: Mutex<Option<PlatformError>> = Mutex::new(None);
     INSTALLED.call_once(|| {
         for signal in EXCEPTIONS {
-            if let Err(error) = handle(signal) {
+            if let Err(error) = watch::install(signal, on_signal) {
                 *FAILURE.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         }
@@ -48,24 +45,8 @@ pub(super) fn install() -> Result<(), PlatformError> {
 
 /// Has `handler` called for a signal of the host.
 pub(super) fn watch(signal: i32, handler: InterruptHandler) -> Result<(), PlatformError> {
-    let slot = usize::try_from(signal).ok().and_then(|index| WATCHED.get(index));
-    let slot = slot.ok_or(PlatformError::State("asked to watch a signal that does not exist"))?;
-    slot.store(handler as *mut (), Ordering::Release);
-    handle(signal)
-}
-
-fn handle(signal: i32) -> Result<(), PlatformError> {
-    // SAFETY: all zeros is a valid `sigaction`.
-    let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    action.sa_sigaction = on_signal as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: writes the mask of a local structure.
-    unsafe { libc::sigfillset(&raw mut action.sa_mask) };
-    // SAFETY: the handler keeps to what is safe in a handler; it is never removed.
-    match unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(PlatformError::last("install a signal handler")),
-    }
+    watch::set(signal, handler)?;
+    watch::install(signal, on_signal)
 }
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -109,22 +90,13 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
 
 /// A signal while the thread was not in an enclave.
 fn outside(signal: i32) {
-    if let Some(handler) = watched(signal) {
+    if let Some(handler) = watch::get(signal) {
         handler(false);
     } else {
         // A fault of this program itself: let it happen again, without a handler.
         // SAFETY: the default action is always valid.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-}
-
-fn watched(signal: i32) -> Option<InterruptHandler> {
-    let handler = WATCHED.get(usize::try_from(signal).ok()?)?.load(Ordering::Acquire);
-    if handler.is_null() {
-        return None;
-    }
-    // SAFETY: only `watch` stores here, and only such functions.
-    Some(unsafe { mem::transmute::<*mut (), InterruptHandler>(handler) })
 }
 
 /// Where the thread is when the handler returns.
@@ -150,7 +122,7 @@ fn inside(
 ) -> Then {
     // SAFETY: the thread is in this enclave, whose owner is waiting in `enter`.
     let enclave = unsafe { &*state.enclave };
-    if let Some(handler) = watched(signal.number) {
+    if let Some(handler) = watch::get(signal.number) {
         ssa::exit(enclave, state, context, found, None);
         return match handler(true) {
             Disposition::Resume => {
@@ -232,7 +204,7 @@ fn explain(enclave: &EmulatedEnclave, fault: &mut Fault) {
     if !enclave.contains(fault.address) {
         return;
     }
-    let offset = super::memory::page_of(fault.address - enclave.base());
+    let offset = page_of(fault.address - enclave.base());
     let wanted = if fault.error_code & PageFaultCode::WRITE.bits() != 0 {
         Permissions::W
     } else if fault.error_code & PageFaultCode::FETCH.bits() != 0 {
@@ -284,7 +256,7 @@ fn is_illegal(enclave: &EmulatedEnclave, rip: u64) -> bool {
 fn code_at(enclave: &EmulatedEnclave, rip: u64) -> Option<[u8; 3]> {
     let mut bytes = [0; 3];
     let readable = [rip, rip.saturating_add(2)].iter().all(|address| {
-        let offset = super::memory::page_of(address.wrapping_sub(enclave.base()));
+        let offset = page_of(address.wrapping_sub(enclave.base()));
         enclave.epcm.get(offset).access().contains(Permissions::R)
             && enclave.mapped(offset).contains(Permissions::R)
     });

@@ -1,10 +1,10 @@
 //! Fast mode: the enclave's one ENCLU, in its padded stub, is overwritten after measuring with a jump to the emulator.
 
 use super::entry;
-use super::memory::{LOWEST_ADDRESS, Reserved, page_of};
 use super::thread::Thread;
 use crate::arch::{PAGE_SIZE, Permissions};
 use crate::platform::PlatformError;
+use crate::platform::memory::{LOWEST_ADDRESS, Reserved, page_of};
 
 /// What a stub holds before it is patched: ENCLU, `ret`, and padding. Sixteen bytes, sixteen-byte aligned.
 pub const STUB: [u8; 16] =

@@ -5,7 +5,7 @@ use std::mem::{offset_of, size_of};
 use std::ptr;
 
 use super::bases;
-use super::memory::{pointer, size};
+use crate::platform::memory::{pointer, size};
 use crate::platform::{Exception, PlatformError, Registers};
 
 /// Size and alignment of a thread's block: this structure at its start, the signal stack in the rest.

@@ -1,10 +1,12 @@
-//! The emulated EPC: a reserved range of this process's memory, and how it is read, written and protected.
+//! A reserved range of this process's addresses, for an enclave or a table: how it is mapped, protected, read and written.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::ptr;
 
+use super::PlatformError;
 use crate::arch::{PAGE_SIZE, Permissions};
-use crate::platform::PlatformError;
 
 /// What the kernel gives no one: the first pages of the address space. An ELRANGE that begins at 0 begins, for pages, here.
 pub(super) const LOWEST_ADDRESS: u64 = 0x10000;
@@ -47,6 +49,16 @@ impl Reserved {
         }
     }
 
+    /// Maps all of it from a device, without access yet: from then on [`Reserved::protect`] sets what is allowed.
+    pub(super) fn map_device(&self, file: &File) -> Result<(), PlatformError> {
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let length = size(self.end - self.start);
+        // SAFETY: replaces this object's own reservation, to which nothing refers.
+        let got =
+            unsafe { libc::mmap(pointer(self.start), length, libc::PROT_NONE, flags, file.as_raw_fd(), 0) };
+        if got == libc::MAP_FAILED { Err(PlatformError::last("mmap of an enclave")) } else { Ok(()) }
+    }
+
     pub(super) fn start(&self) -> u64 {
         self.start
     }
@@ -79,7 +91,7 @@ impl Reserved {
         // SAFETY: the range is inside this reservation (asserted), which holds nothing that Rust refers to.
         match unsafe { libc::mprotect(pointer(address), size(length), prot) } {
             0 => Ok(()),
-            _ => Err(PlatformError::last("change the protection of emulated enclave pages")),
+            _ => Err(PlatformError::last("change the protection of enclave pages")),
         }
     }
 
