@@ -9,7 +9,7 @@ use casemate_enclave::mm::Range;
 use casemate_enclave_abi::blob::StringTable;
 use casemate_enclave_abi::start::{BadStart, FLAG_EDMM};
 use casemate_enclave_abi::window::WORD;
-use casemate_enclave_abi::{AtomicU64, Errno, ExitStatus, Layout, Region, StartBlock, Window, split_strings};
+use casemate_enclave_abi::{AtomicU64, Errno, ExitStatus, Region, StartBlock, Window, split_strings};
 
 use crate::arch::frame::Frame;
 use crate::arch::{entry, layout, vcpu::Vcpu};
@@ -30,14 +30,11 @@ const NOT_FOUND: u8 = 127;
 /// Called by the entry code, on the vCPU's own stack, at its first entry: the host says where the window is.
 #[unsafe(no_mangle)]
 extern "C" fn vcpu_main(window_address: u64, window_size: u64) -> ! {
-    let vcpu = Vcpu::current();
-    let index = (vcpu.addr() as u64 - layout::vcpu_page(0)) / layout::VCPU_STRIDE;
     // SAFETY: this vCPU's page, which only code on this vCPU uses.
-    let vcpu = unsafe { &mut *vcpu };
-    vcpu.index = index;
+    let vcpu = unsafe { &mut *Vcpu::current() };
     vcpu.syscall_entry = entry::address_of_syscall_entry();
     vcpu.cpuid_entry = entry::address_of_cpuid_entry();
-    if index == 0 {
+    if Vcpu::index() == 0 {
         boot(window_address, window_size);
     }
     assert!(BOOTED.load(Ordering::Acquire), "a vCPU was entered before the first one had booted");
@@ -70,8 +67,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         StartBlock::read(window).unwrap_or_else(|error: BadStart| panic!("the start-up block: {error}"));
     let dynamic = start.flags & FLAG_EDMM != 0;
     heap::set_dynamic(dynamic);
-    let layout =
-        Layout::new(start.vcpus, start.arena.len, start.blob.len).expect("the start-up block was checked");
+    let layout = start.layout().expect("the start-up block was checked");
     host::init(window, &layout).expect("the start-up block was checked");
     clock::start();
     syscall::set_trace(start.trace);

@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_enclave_abi::Clock;
+use casemate_enclave_abi::clock::Times;
 
 use crate::arch::cpu;
 use crate::host;
@@ -18,20 +19,20 @@ fn forward(last: &AtomicU64, now: u64) -> u64 {
     last.fetch_max(now, Ordering::Relaxed).max(now)
 }
 
+/// What the host's word makes of the counter now; zero, which is in the past, where it says nothing.
+fn told() -> Times {
+    let parameters = Clock::new(host::clock_page()).and_then(|clock| clock.read());
+    parameters.map(|parameters| parameters.at(cpu::time_stamp())).unwrap_or_default()
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
-    let now = Clock::new(host::clock_page())
-        .and_then(|clock| clock.read())
-        .map_or(0, |p| p.at(cpu::time_stamp()).monotonic_ns);
-    forward(&LAST_MONOTONIC, now)
+    forward(&LAST_MONOTONIC, told().monotonic_ns)
 }
 
 /// CLOCK_REALTIME in nanoseconds.
 pub(crate) fn realtime_ns() -> u64 {
-    let now = Clock::new(host::clock_page())
-        .and_then(|clock| clock.read())
-        .map_or(0, |p| p.at(cpu::time_stamp()).realtime_ns);
-    forward(&LAST_REALTIME, now)
+    forward(&LAST_REALTIME, told().realtime_ns)
 }
 
 static STARTED: AtomicU64 = AtomicU64::new(0);

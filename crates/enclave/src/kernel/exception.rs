@@ -33,9 +33,7 @@ const FRAME: SsaFrame = match SsaFrame::new(layout::vcpu::SSA_FRAME_PAGES) {
 extern "C" fn exception_entry(cssa: u32, event: u64) -> u64 {
     panic::stop_if_dead();
     assert!(cssa == 1, "an exception inside an exception");
-    // Not by the vCPU's own number, which boot writes: this may be the first thing that happens.
-    let index = (Vcpu::current().addr() as u64 - layout::vcpu_page(0)) / layout::VCPU_STRIDE;
-    let frame = layout::ssa_frame(index, 0);
+    let frame = layout::ssa_frame(Vcpu::index() as u64, 0);
     // SAFETY: the SSA frame below this entry is this vCPU's alone; the processor has written it.
     let registers = unsafe { &mut *at::<Gprsgx>(frame + FRAME.gprsgx() as u64) };
     // SAFETY: as above; MISCSELECT has EXINFO.

@@ -96,12 +96,15 @@ fn headers(file: &OpenFile, size: u64) -> Result<Elf, String> {
     elf::parse(&bytes, size).map_err(text)
 }
 
-/// Opens a program and parses its headers.
-fn open(path: &str) -> Result<(Arc<OpenFile>, Elf), LoadError> {
-    let file = fs::open_program(path).map_err(|errno| LoadError::new(errno, path, errno))?;
+/// Opens a program.
+fn open(path: &str) -> Result<Arc<OpenFile>, LoadError> {
+    fs::open_program(path).map_err(|errno| LoadError::new(errno, path, errno))
+}
+
+/// Parses a program's headers.
+fn parse(path: &str, file: &OpenFile) -> Result<Elf, LoadError> {
     let size = file.stat().map_err(|errno| LoadError::new(errno, path, errno))?.size;
-    let elf = headers(&file, size).map_err(|reason| LoadError::new(Errno::ENOEXEC, path, reason))?;
-    Ok((file, elf))
+    headers(file, size).map_err(|reason| LoadError::new(Errno::ENOEXEC, path, reason))
 }
 
 fn prot_of(segment: &Segment) -> Prot {
@@ -203,9 +206,9 @@ pub(crate) fn fill(file: &OpenFile, offset: u64, address: u64, length: u64) -> R
 
 /// Replaces the program by the one at `path`. The address space is empty.
 pub(crate) fn load(path: &str, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Result<Entry, LoadError> {
-    let (path, arguments) = resolve_scripts(path, arguments)?;
+    let Resolved { path, file, arguments } = resolve_scripts(path, arguments)?;
     let failed = |errno: Errno| LoadError::new(errno, &path, errno);
-    let (file, program) = open(&path)?;
+    let program = parse(&path, &file)?;
     let bias = map_elf(&file, &program, Role::Program).map_err(failed)?;
     let mut start = program.entry.wrapping_add(bias);
     let mut interpreter_base = 0;
@@ -216,7 +219,8 @@ pub(crate) fn load(path: &str, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -
             Elf::interpreter_path(&bytes).map_err(|error| LoadError::new(Errno::ENOEXEC, &path, error))?;
         let name = core::str::from_utf8(name)
             .map_err(|_| LoadError::new(Errno::ENOEXEC, &path, "its interpreter's path is not text"))?;
-        let (file, interpreter) = open(name).map_err(|error| {
+        let opened = open(name).and_then(|file| parse(name, &file).map(|elf| (file, elf)));
+        let (file, interpreter) = opened.map_err(|error| {
             LoadError::new(error.errno, &path, format_args!("its interpreter {name}: {}", error.reason))
         })?;
         let bias = map_elf(&file, &interpreter, Role::Interpreter).map_err(failed)?;
@@ -230,16 +234,23 @@ pub(crate) fn load(path: &str, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -
     Ok(Entry { rip: start, rsp })
 }
 
+/// What is executed in the end.
+struct Resolved {
+    path: String,
+    file: Arc<OpenFile>,
+    arguments: Vec<Vec<u8>>,
+}
+
 /// Follows `#!` lines to the program that interprets them.
-fn resolve_scripts(path: &str, arguments: &[Vec<u8>]) -> Result<(String, Vec<Vec<u8>>), LoadError> {
+fn resolve_scripts(path: &str, arguments: &[Vec<u8>]) -> Result<Resolved, LoadError> {
     let mut path = path.to_owned();
     let mut arguments = arguments.to_vec();
     for _ in 0..MAX_INTERPRETERS {
-        let file = fs::open_program(&path).map_err(|errno| LoadError::new(errno, &path, errno))?;
+        let file = open(&path)?;
         let mut first = [0; elf::SHEBANG_LEN];
         let count = file.read_at(0, &mut first).map_err(|errno| LoadError::new(errno, &path, errno))?;
         let Some((interpreter, argument)) = elf::shebang(&first[..count]) else {
-            return Ok((path, arguments));
+            return Ok(Resolved { path, file, arguments });
         };
         let mut replaced = alloc::vec![interpreter.to_vec()];
         replaced.extend(argument.map(<[u8]>::to_vec));

@@ -182,6 +182,15 @@ impl Signals {
     }
 }
 
+/// Sets a thread's mask for the length of a wait. It is put back on the way to guest code, when what came meanwhile has been
+/// looked at.
+pub(crate) fn mask_for_wait(thread: &Thread, mask: u64) {
+    let mut signals = thread.signals.lock();
+    signals.saved_mask = Some(signals.mask);
+    signals.set_mask(mask);
+    thread.attend();
+}
+
 /// Signals that wait for this thread, blocked or not.
 pub(crate) fn pending(thread: &Thread) -> u64 {
     thread.signals.lock().pending.set | process().actions.lock().pending.set

@@ -16,12 +16,6 @@ pub(crate) struct Signals {
     pub(crate) pending: u64,
 }
 
-impl Signals {
-    pub(crate) fn set_mask(&mut self, mask: u64) {
-        self.mask = mask;
-    }
-}
-
 pub(crate) struct Thread {
     id: u32,
     thread: std::thread::Thread,
@@ -37,10 +31,6 @@ impl Thread {
     pub(crate) fn unpark(self: &Arc<Self>) {
         self.thread.unpark();
     }
-
-    /// Signals are not delivered here.
-    #[expect(clippy::unused_self, reason = "as in the kernel")]
-    pub(crate) fn attend(&self) {}
 }
 
 thread_local! {

@@ -4,6 +4,8 @@ use core::arch::asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::layout;
+
 /// What `state` of a [`Vcpu`] can be.
 pub(crate) mod state {
     /// Never entered.
@@ -42,8 +44,6 @@ pub(crate) struct Vcpu {
     pub(crate) exception_rsp: u64,
     pub(crate) exception_rbp: u64,
     pub(crate) exception_return: u64,
-    /// Number of this vCPU.
-    pub(crate) index: u64,
     /// The guest thread that runs here (a leaked `Arc<Thread>` held by the scheduler), or null.
     pub(crate) thread: u64,
     /// Set from an exception entry that interrupted the kernel: look at the run queue before going back.
@@ -66,11 +66,10 @@ impl Vcpu {
         core::ptr::with_exposed_provenance_mut(usize::try_from(this).unwrap_or(0))
     }
 
-    /// Number of the vCPU that this code runs on.
+    /// Number of the vCPU that this code runs on: it follows from where its page lies.
     pub(crate) fn index() -> usize {
-        // SAFETY: the page of this vCPU; the field is written once, at boot.
-        let index = unsafe { (*Self::current()).index };
-        usize::try_from(index).unwrap_or(0)
+        let block = Self::current().addr() as u64 - layout::vcpu_page(0);
+        usize::try_from(block / layout::VCPU_STRIDE).unwrap_or(0)
     }
 
     /// Takes the request to look at the run queue.

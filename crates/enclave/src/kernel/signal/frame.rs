@@ -68,7 +68,7 @@ const STATE: usize = 2816;
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// Flags that a handler's return may change.
-const CHANGEABLE_FLAGS: u64 = 0x0005_0dd5 | 0x4_0000;
+const CHANGEABLE_FLAGS: u64 = 0x0005_0dd5;
 const MXCSR_INITIAL: u32 = 0x1f80;
 const SS_ONSTACK: i32 = 1;
 const SS_DISABLE: i32 = 2;

@@ -77,12 +77,7 @@ pub(super) fn rt_sigsuspend(frame: &mut Frame) -> Result {
     }
     let mask = user::read_value::<u64>(set)?;
     let thread = sched::current();
-    {
-        let mut signals = thread.signals.lock();
-        signals.saved_mask = Some(signals.mask);
-        signals.set_mask(mask);
-    }
-    thread.attend();
+    signal::mask_for_wait(&thread, mask);
     while !signal::interrupts(&thread) {
         sched::park(None);
     }

@@ -10,7 +10,7 @@ use super::super::{Errno, Result, int};
 use crate::arch::frame::Frame;
 use crate::fs::{OpenFile, wait};
 use crate::process::process;
-use crate::{clock, sched, user};
+use crate::{clock, sched, signal, user};
 
 /// Bytes of a signal set.
 const SET: u64 = 8;
@@ -47,8 +47,7 @@ fn wait(watched: &mut [Watched], deadline: Option<u64>) -> core::result::Result<
     Ok(wait::until(deadline, await_what, look)?.unwrap_or(0))
 }
 
-/// Sets the signal mask for the length of a wait. It is put back on the way to guest code, when what came meanwhile has been
-/// looked at.
+/// Sets the signal mask for the length of a wait, where the program gives one.
 pub(super) fn mask_for_wait(set: u64, size: u64) -> core::result::Result<(), Errno> {
     if set == 0 {
         return Ok(());
@@ -57,11 +56,7 @@ pub(super) fn mask_for_wait(set: u64, size: u64) -> core::result::Result<(), Err
         return Err(Errno::EINVAL);
     }
     let mask = user::read_value::<u64>(set)?;
-    let thread = sched::current();
-    let mut signals = thread.signals.lock();
-    signals.saved_mask = Some(signals.mask);
-    signals.set_mask(mask);
-    thread.attend();
+    signal::mask_for_wait(&sched::current(), mask);
     Ok(())
 }
 
