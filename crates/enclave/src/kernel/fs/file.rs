@@ -161,8 +161,13 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// fsync(2).
-    fn sync(&self) -> Result<(), Errno> {
+    /// fallocate(2), with its mode.
+    fn allocate(&self, _mode: u32, _offset: u64, _length: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2), or fdatasync(2).
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)
     }
 
