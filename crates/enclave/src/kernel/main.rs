@@ -24,5 +24,6 @@ mod process;
 mod sched;
 mod signal;
 mod syscall;
+mod timers;
 mod user;
 mod vdso;

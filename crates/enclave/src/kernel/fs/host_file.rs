@@ -163,7 +163,7 @@ pub(super) fn change(place: Place<'_>, change: Change) -> Result<(), Errno> {
 
 fn open(place: Place<'_>, flags: u32, mode: u32) -> Result<Handle, Errno> {
     let path = buffer(place.path)?;
-    let flags = flags | open::CLOEXEC | open::NOFOLLOW;
+    let flags = flags | open::CLOEXEC | open::NOFOLLOW | open::NONBLOCK;
     let args = [path.offset(), place.path.len() as u64, flags.into(), (mode & 0o7777).into(), place.mount, 0];
     host::call(Op::Open, args).map(Handle)
 }
@@ -316,6 +316,35 @@ impl File for HostFile {
             return Ok(());
         }
         host::call(Op::Sync, [self.handle.0, data_only.into(), 0, 0, 0, 0]).map(drop)
+    }
+
+    fn lock(&self, whose: u64, kind: u64, start: u64, length: u64) -> Result<(), Errno> {
+        if self.mount.is_root() {
+            return Ok(());
+        }
+        host::call(Op::Lock, [self.handle.0, whose, kind, start, length, 0]).map(drop)
+    }
+
+    fn test_lock(
+        &self,
+        whose: u64,
+        kind: u64,
+        start: u64,
+        length: u64,
+    ) -> Result<Option<[u64; 4]>, Errno> {
+        if self.mount.is_root() {
+            return Ok(None);
+        }
+        let out = record(4 * casemate_enclave_abi::window::WORD)?;
+        host::call(Op::TestLock, [self.handle.0, whose, kind, start, length, out.offset()])?;
+        out.window().load_words(casemate_enclave_abi::Offset(0)).map(Some).ok_or(Errno::EIO)
+    }
+
+    fn lock_whole(&self, kind: u64) -> Result<(), Errno> {
+        if self.mount.is_root() {
+            return Ok(());
+        }
+        host::call(Op::LockWhole, [self.handle.0, kind, 0, 0, 0, 0]).map(drop)
     }
 
     fn change(&self, change: Change) -> Result<(), Errno> {

@@ -2,13 +2,14 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use casemate_enclave::vfs::flags::{mode, open};
 use casemate_enclave_abi::{Errno, Stat};
 use spin::Mutex;
 
 use super::file::{File, Sink, Source};
+use super::locks;
 
 /// The largest position (`loff_t`).
 const MAX_POSITION: u64 = 0x7fff_ffff_ffff_ffff;
@@ -20,13 +21,23 @@ pub(crate) struct OpenFile {
     flags: AtomicU32,
     position: Mutex<u64>,
     path: String,
+    /// Whether it may hold locks.
+    locked: AtomicBool,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            locks::dropped(self);
+        }
+    }
 }
 
 impl OpenFile {
     /// `flags` of open(2): those that are only about opening are left out.
     pub(crate) fn new(file: Arc<dyn File>, flags: u32, path: String) -> Arc<Self> {
         let flags = AtomicU32::new(flags & !open::ONCE);
-        Arc::new(Self { file, flags, position: Mutex::new(0), path })
+        Arc::new(Self { file, flags, position: Mutex::new(0), path, locked: AtomicBool::new(false) })
     }
 
     /// The same file, opened again: what open(2) of `/proc/self/fd/N` gives.
@@ -36,6 +47,11 @@ impl OpenFile {
 
     pub(crate) fn file(&self) -> &dyn File {
         &*self.file
+    }
+
+    /// It holds a lock from now on, or has held one.
+    pub(super) fn set_locked(&self) {
+        self.locked.store(true, Ordering::Relaxed);
     }
 
     /// Absolute path by which it was opened; of what has none, its label.

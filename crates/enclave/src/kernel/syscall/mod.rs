@@ -3,13 +3,14 @@
 mod file;
 mod futex;
 mod identity;
+pub(crate) mod interval;
 mod memory;
 mod process;
 mod signal;
 mod system;
 mod table;
 mod thread;
-mod time;
+pub(crate) mod time;
 mod trace;
 
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The table of system calls. Everything that is said about a call anywhere comes from here.
 
 use super::Support::{Full, Partial, Refused};
-use super::{Call, file, futex, identity, memory, process, signal, system, thread, time};
+use super::{Call, file, futex, identity, interval, memory, process, signal, system, thread, time};
 
 /// Numbers below this can be in the table (`arch/x86/entry/syscalls/syscall_64.tbl` ends in the 460s).
 const LIMIT: usize = 512;
@@ -39,6 +39,24 @@ calls! {
     131 sigaltstack(2) Full "" => signal::sigaltstack;
     200 tkill(2) Full "" => signal::tkill;
     234 tgkill(3) Full "" => signal::tgkill;
+
+    34 pause(0) Full "" => signal::pause;
+    36 getitimer(2) Partial "CPU time is the time that the program has run" => interval::getitimer;
+    37 alarm(1) Full "" => interval::alarm;
+    38 setitimer(3) Partial "CPU time is the time that the program has run" => interval::setitimer;
+    128 rt_sigtimedwait(4) Full "" => signal::rt_sigtimedwait;
+    129 rt_sigqueueinfo(3) Partial "only to this process" => signal::rt_sigqueueinfo;
+    222 timer_create(3) Partial "CPU time is the time that the program has run" => interval::timer_create;
+    223 timer_settime(4) Full "" => interval::timer_settime;
+    224 timer_gettime(2) Full "" => interval::timer_gettime;
+    225 timer_getoverrun(1) Full "" => interval::timer_getoverrun;
+    226 timer_delete(1) Full "" => interval::timer_delete;
+    282 signalfd(3) Full "" => file::special::signalfd;
+    283 timerfd_create(2) Partial "a change of the clock cancels nothing" => file::special::timerfd_create;
+    286 timerfd_settime(4) Partial "a change of the clock cancels nothing" => file::special::timerfd_settime;
+    287 timerfd_gettime(2) Full "" => file::special::timerfd_gettime;
+    289 signalfd4(4) Full "" => file::special::signalfd4;
+    297 rt_tgsigqueueinfo(4) Partial "only to this process" => signal::rt_tgsigqueueinfo;
 
     24 sched_yield(0) Full "" => thread::sched_yield;
     39 getpid(0) Full "" => thread::getpid;
@@ -87,8 +105,8 @@ calls! {
     32 dup(1) Full "" => file::descriptor::dup;
     33 dup2(2) Full "" => file::descriptor::dup2;
     40 sendfile(4) Partial "a copy" => file::transfer::sendfile;
-    72 fcntl(3) Partial "locks never conflict; pipes keep their size; no leases, no signals" => file::descriptor::fcntl;
-    73 flock(2) Partial "never conflicts: there is one process" => file::descriptor::flock;
+    72 fcntl(3) Partial "deadlocks of waiting locks are not found; no leases, no signals" => file::descriptor::fcntl;
+    73 flock(2) Full "" => file::lock::flock;
     74 fsync(1) Full "" => file::descriptor::fsync;
     75 fdatasync(1) Full "" => file::descriptor::fdatasync;
     76 truncate(2) Partial "the root directory is read only" => file::names::truncate;
