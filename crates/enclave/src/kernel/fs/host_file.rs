@@ -325,13 +325,7 @@ impl File for HostFile {
         host::call(Op::Lock, [self.handle.0, whose, kind, start, length, 0]).map(drop)
     }
 
-    fn test_lock(
-        &self,
-        whose: u64,
-        kind: u64,
-        start: u64,
-        length: u64,
-    ) -> Result<Option<[u64; 4]>, Errno> {
+    fn test_lock(&self, whose: u64, kind: u64, start: u64, length: u64) -> Result<Option<[u64; 4]>, Errno> {
         if self.mount.is_root() {
             return Ok(None);
         }

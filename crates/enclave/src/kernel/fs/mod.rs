@@ -9,6 +9,7 @@
 //! | `namespace` | from paths to files: the mounts, symbolic links across them, open, stat, rename ... |
 //! | `host_file`, `memory_file`, `listing` | files and directories of the host and in memory |
 //! | `synthetic`, `proc` | `/proc`, `/sys`, `/dev`: names, and the texts behind them |
+//! | `mapped` | shared mappings, kept equal to their files |
 //! | `locks` | of processes and open files |
 //! | `console`, `terminal`, `devices`, `pipe`, `eventfd`, `timerfd`, `signalfd`, `epoll` | what is no file on a disk |
 //!
@@ -23,6 +24,7 @@ mod file;
 mod host_file;
 mod listing;
 pub(crate) mod locks;
+pub(crate) mod mapped;
 mod memory_file;
 pub(crate) mod namespace;
 mod open_file;

@@ -12,8 +12,8 @@ use super::devices;
 use super::file::{File, Sink};
 use super::open_file::OpenFile;
 use super::wait::{self, WaitQueue};
-use crate::signal::{self, Info};
 use crate::sched;
+use crate::signal::{self, Info};
 
 const NAME: &str = "anon_inode:[signalfd]";
 

@@ -8,7 +8,7 @@ use alloc::sync::{Arc, Weak};
 use spin::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::time::{self, Clock, Timespec};
+use super::time::{self, Clock, Pair};
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
 use crate::process::process;
@@ -76,10 +76,8 @@ impl Timer {
     /// Sets it to expire at a monotonic time; `None` stops it.
     fn set(self: &Arc<Self>, next: Option<u64>, interval: u64) {
         let alarm = next.map(|next| self.alarm(next));
-        let before = core::mem::replace(
-            &mut *self.setting.lock(),
-            Setting { next, interval, overrun: 0, alarm },
-        );
+        let before =
+            core::mem::replace(&mut *self.setting.lock(), Setting { next, interval, overrun: 0, alarm });
         drop(before);
     }
 
@@ -121,9 +119,9 @@ impl Timer {
         match self.notify {
             Notify::Nobody => false,
             Notify::Process(signal) => signal::pending_of_process() & signal::bit(signal) != 0,
-            Notify::Thread(id, signal) => process()
-                .thread(id)
-                .is_some_and(|thread| signal::pending(&thread) & signal::bit(signal) != 0),
+            Notify::Thread(id, signal) => {
+                process().thread(id).is_some_and(|thread| signal::pending(&thread) & signal::bit(signal) != 0)
+            }
         }
     }
 
@@ -156,34 +154,6 @@ fn interval_timer(which: u64) -> core::result::Result<Arc<Timer>, Errno> {
     let timer = timers.get_mut(which).ok_or(Errno::EINVAL)?;
     let made = timer.get_or_insert_with(|| Timer::new(Notify::Process(signal), None, Clock::Monotonic));
     Ok(Arc::clone(made))
-}
-
-/// `struct itimerval` and `struct itimerspec`: interval, then value.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-pub(crate) struct Pair {
-    interval: Timespec,
-    value: Timespec,
-}
-
-impl Pair {
-    /// Interval and value in nanoseconds, where a fraction's unit has so many.
-    pub(crate) fn to_ns(self, unit: u64) -> core::result::Result<(u64, u64), Errno> {
-        let ns = |time: Timespec| {
-            let part = time.nanoseconds.checked_mul(unit.cast_signed()).ok_or(Errno::EINVAL)?;
-            Timespec { nanoseconds: part, ..time }.to_ns()
-        };
-        Ok((ns(self.interval)?, ns(self.value)?))
-    }
-
-    /// From time left and interval.
-    pub(crate) fn from_ns((left, interval): (u64, u64), unit: u64) -> Self {
-        let time = |ns: u64| {
-            let time = Timespec::from_ns(ns.next_multiple_of(unit));
-            Timespec { nanoseconds: time.nanoseconds / unit.cast_signed(), ..time }
-        };
-        Self { interval: time(interval), value: time(left) }
-    }
 }
 
 pub(super) fn getitimer(frame: &mut Frame) -> Result {

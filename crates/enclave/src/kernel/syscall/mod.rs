@@ -3,14 +3,14 @@
 mod file;
 mod futex;
 mod identity;
-pub(crate) mod interval;
+mod interval;
 mod memory;
 mod process;
 mod signal;
 mod system;
 mod table;
 mod thread;
-pub(crate) mod time;
+mod time;
 mod trace;
 
 use core::sync::atomic::{AtomicU64, Ordering};

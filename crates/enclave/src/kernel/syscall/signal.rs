@@ -99,7 +99,11 @@ pub(super) fn pause(_: &mut Frame) -> Result {
 /// `siginfo_t`.
 const SIGINFO: usize = 128;
 
-fn wait_for(thread: &Arc<Thread>, set: u64, deadline: Option<u64>) -> core::result::Result<(u8, Info), Errno> {
+fn wait_for(
+    thread: &Arc<Thread>,
+    set: u64,
+    deadline: Option<u64>,
+) -> core::result::Result<(u8, Info), Errno> {
     loop {
         if let Some(found) = signal::take_of(thread, set) {
             return Ok(found);

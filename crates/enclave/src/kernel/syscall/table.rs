@@ -21,12 +21,12 @@ macro_rules! calls {
 }
 
 calls! {
-    9 mmap(6) Partial "files are copied in; shared mappings of files are private copies" => memory::mmap;
+    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before" => memory::mmap;
     10 mprotect(3) Full "" => memory::mprotect;
     11 munmap(2) Full "" => memory::munmap;
     12 brk(1) Full "" => memory::brk;
     25 mremap(5) Full "" => memory::mremap;
-    26 msync(3) Partial "nothing is written back: mappings of files are copies" => memory::msync;
+    26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
 

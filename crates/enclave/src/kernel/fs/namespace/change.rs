@@ -282,5 +282,5 @@ pub(crate) fn change(path: &Path, follow: bool, change: Change) -> Result<(), Er
 /// # Errors
 /// Those of truncate(2); EROFS: the root directory.
 pub(crate) fn truncate(path: &Path, size: u64) -> Result<(), Errno> {
-    super::open(path, o::WRONLY, 0)?.file().truncate(size)
+    super::open(path, o::WRONLY, 0)?.truncate(size)
 }

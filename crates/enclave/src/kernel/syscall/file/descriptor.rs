@@ -214,15 +214,16 @@ pub(crate) fn eventfd2(frame: &mut Frame) -> Result {
 
 pub(crate) fn fsync(frame: &mut Frame) -> Result {
     let [fd, ..] = frame.arguments();
-    opened(fd)?.file().sync(false).map(|()| 0)
+    opened(fd)?.sync(false).map(|()| 0)
 }
 
 pub(crate) fn fdatasync(frame: &mut Frame) -> Result {
     let [fd, ..] = frame.arguments();
-    opened(fd)?.file().sync(true).map(|()| 0)
+    opened(fd)?.sync(true).map(|()| 0)
 }
 
 pub(crate) fn sync(_: &mut Frame) -> Result {
+    crate::fs::mapped::flush_all();
     Ok(0)
 }
 

@@ -239,7 +239,7 @@ pub(crate) fn ftruncate(frame: &mut Frame) -> Result {
     if !file.writable() {
         return Err(Errno::EINVAL);
     }
-    file.file().truncate(length).map(|()| 0)
+    file.truncate(length).map(|()| 0)
 }
 
 pub(crate) fn fallocate(frame: &mut Frame) -> Result {
@@ -253,5 +253,5 @@ pub(crate) fn fallocate(frame: &mut Frame) -> Result {
         return Err(Errno::EBADF);
     }
     size(offset.saturating_add(length)).map_err(|_| Errno::EFBIG)?;
-    file.file().allocate(mode, offset, length).map(|()| 0)
+    file.allocate(mode, offset, length).map(|()| 0)
 }

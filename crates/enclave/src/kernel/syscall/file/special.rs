@@ -2,8 +2,7 @@
 
 use casemate_enclave::vfs::flags::open as o;
 
-use super::super::interval::Pair;
-use super::super::time::{self, Clock};
+use super::super::time::{self, Clock, Pair};
 use super::super::{Errno, Result, int, uint};
 use super::opened;
 use crate::arch::frame::Frame;
