@@ -9,7 +9,7 @@ use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
 use super::wait::WaitQueue;
-use super::{Cookie, Epoll, SignalFd, TimerFd};
+use super::{Cookie, Epoll, Inotify, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -214,6 +214,11 @@ pub(crate) trait File: Send + Sync {
 
     /// It, if it is a timer.
     fn timer(&self) -> Option<&TimerFd> {
+        None
+    }
+
+    /// It, if it watches files.
+    fn inotify(&self) -> Option<&Inotify> {
         None
     }
 
