@@ -145,7 +145,12 @@ pub(super) struct Snapshot {
     pub(super) stat: Stat,
     pub(super) stat_fs: StatFs,
     pub(super) text: alloc::vec::Vec<u8>,
+    /// Takes what is written, if anything can be.
+    pub(super) take: Option<fn(&[u8]) -> Result<(), Errno>>,
 }
+
+/// The longest text that is written to `/proc`.
+const MAX_TEXT: usize = 4096;
 
 impl File for Snapshot {
     fn stat(&self) -> Result<Stat, Errno> {
@@ -166,6 +171,26 @@ impl File for Snapshot {
         let part = &part[..part.len().min(to.len())];
         to.put(0, part)?;
         Ok(part.len())
+    }
+
+    fn write(
+        &self,
+        position: Option<u64>,
+        from: &Source<'_>,
+        _nonblock: bool,
+    ) -> Result<(u64, usize), Errno> {
+        let take = self.take.ok_or(Errno::EINVAL)?;
+        let length = from.len();
+        if length > MAX_TEXT {
+            return Err(Errno::EINVAL);
+        }
+        from.with(0, length, take)??;
+        Ok((position.unwrap_or(0) + length as u64, length))
+    }
+
+    fn truncate(&self, _size: u64) -> Result<(), Errno> {
+        // O_TRUNC of a shell's `>` means nothing here.
+        self.take.map(drop).ok_or(Errno::EINVAL)
     }
 
     fn pollable(&self) -> bool {

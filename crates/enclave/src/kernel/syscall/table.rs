@@ -175,10 +175,10 @@ calls! {
     269 faccessat(3) Partial "supplementary groups do not count" => file::stat::faccessat;
     270 pselect6(6) Full "" => file::poll::pselect6;
     271 ppoll(5) Full "" => file::poll::ppoll;
-    275 splice(6) Refused "programs then copy" => file::refused::not_possible;
+    275 splice(6) Partial "a copy; waits for room where bytes have been taken already" => file::transfer::splice;
     276 tee(4) Refused "programs then copy" => file::refused::not_possible;
     277 sync_file_range(4) Full "" => file::transfer::sync_file_range;
-    278 vmsplice(4) Refused "programs then copy" => file::refused::not_possible;
+    278 vmsplice(4) Partial "a copy" => file::transfer::vmsplice;
     280 utimensat(4) Partial "the root directory is read only" => file::names::utimensat;
     281 epoll_pwait(6) Full "" => file::epoll::pwait;
     284 eventfd(1) Full "" => file::descriptor::eventfd;

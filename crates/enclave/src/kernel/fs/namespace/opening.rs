@@ -98,7 +98,11 @@ fn path_only(path: &Path, flags: u32, follow: bool) -> Result<Arc<OpenFile>, Err
     let real = super::walk(path, follow)?;
     let stat_fs = super::stat_fs(path).unwrap_or_else(|_| mounts::stat_fs());
     let flags = flags & (o::PATH | o::DIRECTORY | o::NOFOLLOW);
-    Ok(OpenFile::new(Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new() }), flags, real))
+    Ok(OpenFile::new(
+        Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new(), take: None }),
+        flags,
+        real,
+    ))
 }
 
 /// What cannot be written: flags that mean writing can be left out where a file exists and is only to be read.
