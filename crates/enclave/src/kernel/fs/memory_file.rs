@@ -140,13 +140,16 @@ impl File for MemoryFile {
     }
 }
 
+/// Takes a new text.
+pub(super) type Take = fn(&[u8]) -> Result<(), Errno>;
+
 /// A text that was made when it was opened, as files of `/proc` are; or a path without contents (O_PATH).
 pub(super) struct Snapshot {
     pub(super) stat: Stat,
     pub(super) stat_fs: StatFs,
     pub(super) text: alloc::vec::Vec<u8>,
     /// Takes what is written, if anything can be.
-    pub(super) take: Option<fn(&[u8]) -> Result<(), Errno>>,
+    pub(super) take: Option<Take>,
 }
 
 /// The longest text that is written to `/proc`.

@@ -13,7 +13,7 @@ use casemate_enclave_abi::{Errno, Stat, StatFs};
 use super::devices::{self, Device, DeviceFile, inode_of};
 use super::file::File;
 use super::listing::{Listing, Owner};
-use super::memory_file::Snapshot;
+use super::memory_file::{Snapshot, Take};
 use super::open_file::OpenFile;
 use super::{console, proc};
 use crate::process::process;
@@ -25,7 +25,7 @@ enum Thing {
     /// A text, made when it is opened.
     Text(fn() -> Vec<u8>),
     /// A text that can be written: what it is, and what takes a new one.
-    Value(fn() -> Vec<u8>, fn(&[u8]) -> Result<(), Errno>),
+    Value(fn() -> Vec<u8>, Take),
     /// A symbolic link.
     Link(fn() -> String),
     Device(Device),
@@ -281,11 +281,7 @@ pub(super) fn open(path: &str, writing: bool) -> Result<Arc<dyn File>, Errno> {
     }
 }
 
-fn snapshot(
-    path: &str,
-    text: Vec<u8>,
-    take: Option<fn(&[u8]) -> Result<(), Errno>>,
-) -> Result<Arc<dyn File>, Errno> {
+fn snapshot(path: &str, text: Vec<u8>, take: Option<Take>) -> Result<Arc<dyn File>, Errno> {
     Ok(Arc::new(Snapshot { stat: stat(path)?, stat_fs: stat_fs(path), text, take }))
 }
 
@@ -301,7 +297,7 @@ pub(super) fn list(path: &str) -> Vec<Item> {
     match canonical.as_str() {
         "/proc" => names.push(process().id().to_string()),
         "/proc/self/fd" | "/proc/self/fdinfo" => {
-            names.extend(process().files.lock().numbers().iter().map(ToString::to_string))
+            names.extend(process().files.lock().numbers().iter().map(ToString::to_string));
         }
         "/proc/self/task" => names.extend(process().threads.lock().keys().map(ToString::to_string)),
         "/sys/devices/system/cpu" => {
