@@ -67,6 +67,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         StartBlock::read(window).unwrap_or_else(|error: BadStart| panic!("the start-up block: {error}"));
     let dynamic = start.flags & FLAG_EDMM != 0;
     heap::set_dynamic(dynamic);
+    sched::set_dynamic(dynamic);
     let layout = start.layout().expect("the start-up block was checked");
     host::init(window, &layout).expect("the start-up block was checked");
     clock::start();
@@ -89,6 +90,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
     let process = process::process();
     let frame = Frame::starting_at(entry.rip, entry.rsp);
     let thread = Thread::new(process.new_thread_id(), &frame, 0, None, Signals::default());
+    let thread = thread.expect("memory for the first thread");
     process.threads.lock().insert(thread.id(), Arc::clone(&thread));
     sched::start(thread);
     BOOTED.store(true, Ordering::Release);
@@ -98,7 +100,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
 
 fn address_space(dynamic: bool, heap: u64) -> AddressSpace {
     let end = if dynamic {
-        layout::DYNAMIC_SIZE
+        layout::STACKS
     } else {
         layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE)
     };

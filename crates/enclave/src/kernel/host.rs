@@ -178,9 +178,9 @@ pub(crate) fn clock_page() -> Window<'static> {
     host().clock
 }
 
-/// Whether the host shall interrupt vCPUs at the end of time slices.
-pub(crate) fn want_slices(wanted: bool) {
-    for control in host().controls.iter().flatten() {
+/// Whether the host shall interrupt a vCPU at the end of time slices.
+pub(crate) fn want_slices(index: usize, wanted: bool) {
+    if let Some(control) = host().controls[index].as_ref() {
         if wanted {
             control.preempt.fetch_or(SLICES, Ordering::Relaxed);
         } else {

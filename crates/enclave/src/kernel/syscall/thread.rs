@@ -25,8 +25,8 @@ mod flag {
     pub(super) const A_THREAD: u64 = VM | SIGHAND | THREAD;
 }
 
-/// Threads that the kernel's heap has room for.
-const MOST_THREADS: usize = 1024;
+/// The most threads (`kernel.threads-max` of a small machine).
+const MOST_THREADS: usize = 16 * 1024;
 
 /// `struct clone_args`, its first version.
 #[repr(C)]
@@ -94,7 +94,7 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
     }
     let fs = if flags & flag::SETTLS != 0 { arguments.tls } else { cpu::fs_base() };
     let mask = parent.signals.lock().mask;
-    let child = Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask));
+    let child = Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask)).ok_or(Errno::EAGAIN)?;
     *child.name.lock() = *parent.name.lock();
     if flags & flag::PARENT_SETTID != 0 {
         user::write_value(arguments.parent_tid, &id)?;
