@@ -1,5 +1,6 @@
 //! Threads inside: many, and such as wait for each other all the time. They say what they say natively.
 
+#[expect(dead_code, reason = "programs here are in C")]
 mod programs;
 
 use std::path::Path;

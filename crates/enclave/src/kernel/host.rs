@@ -19,6 +19,7 @@ use crate::arch::entry::exit_to_host;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
 use crate::panic;
+use crate::stats::{STATS, add};
 
 /// Requests that can be outstanding.
 const ENTRIES: usize = 128;
@@ -87,6 +88,7 @@ fn leave(exit: Exit) {
 
 /// Calls the host and returns its checked answer.
 pub(crate) fn call(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
+    add(&STATS.by_exit, 1);
     let mut link = host().links[Vcpu::index()].as_ref().expect("rings of a running vCPU").lock();
     let id = link.pending.begin().ok_or(Errno::EAGAIN)?;
     let request = Request { id: id.get(), op: op.into(), args };

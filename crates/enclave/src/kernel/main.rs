@@ -23,6 +23,7 @@ mod panic;
 mod process;
 mod sched;
 mod signal;
+mod stats;
 mod syscall;
 mod user;
 mod vdso;

@@ -7,7 +7,8 @@ use super::{Thread, arrived, run_next, timers};
 use crate::arch::cpu;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
-use crate::host;
+use crate::stats::{STATS, add};
+use crate::{clock, host};
 
 /// Cycles of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
 const SPIN: u64 = 40_000;
@@ -54,7 +55,9 @@ fn sleep(here: usize) {
     queue::set_parked(here, true);
     timers::expire();
     if queue::all_empty() {
+        let begin = clock::monotonic_ns();
         host::sleep(timers::next(), seen);
+        add(&STATS.idle_ns, clock::monotonic_ns().saturating_sub(begin));
     }
     queue::set_parked(here, false);
     debug_assert!(Thread::current().is_none(), "a guest thread on an idle vCPU");
