@@ -25,5 +25,6 @@ mod sched;
 mod signal;
 mod stats;
 mod syscall;
+mod timers;
 mod user;
 mod vdso;
