@@ -6,6 +6,7 @@ mod identity;
 mod interval;
 mod memory;
 mod process;
+mod shared_memory;
 mod signal;
 mod system;
 mod table;

@@ -29,6 +29,14 @@ calls! {
     26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
+    29 shmget(3) Partial "segments are this process's own, and not handed to others" => super::shared_memory::shmget;
+    30 shmat(3) Partial "a segment has one address: attached again, it is there again" => super::shared_memory::shmat;
+    31 shmctl(3) Partial "no lists of all segments; owners stay" => super::shared_memory::shmctl;
+    64 semget(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    65 semop(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    66 semctl(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    67 shmdt(1) Full "" => super::shared_memory::shmdt;
+    220 semtimedop(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
 
     13 rt_sigaction(4) Full "" => signal::rt_sigaction;
     14 rt_sigprocmask(4) Full "" => signal::rt_sigprocmask;
