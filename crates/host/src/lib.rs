@@ -15,8 +15,10 @@ mod clock;
 mod console;
 mod cpuid;
 mod error;
+mod family;
 mod files;
 mod image;
+mod news;
 mod ops;
 mod park;
 mod plan;
@@ -36,6 +38,7 @@ mod window;
 
 pub use casemate_enclave_abi::{ExitStatus, MAX_VCPUS};
 pub use error::RunError;
+pub use family::{BadLink, Link};
 pub use image::{Image, ImageError, Segment};
 pub use plan::{MIN_HEAP, MISCSELECT, Plan, PlanError};
 pub use platform::{PlatformChoice, UnknownPlatform};

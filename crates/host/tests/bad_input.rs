@@ -71,10 +71,10 @@ fn root_directories_that_are_none_are_named() {
 #[test]
 fn numbers_out_of_range_are_named() {
     for vcpus in [0, 17, u64::MAX] {
-        let (message, code) = failure(&RunOptions { vcpus, ..options("/bin/true", Path::new("/")) });
+        let (message, code) = failure(RunOptions { vcpus, ..options("/bin/true", Path::new("/")) });
         assert_eq!((message, code), (format!("{vcpus} vCPUs are not possible: an enclave has 1 to 16"), 125));
     }
-    let error = run(&RunOptions { heap: 1 << 40, ..options("/bin/true", Path::new("/")) }).unwrap_err();
+    let error = run(RunOptions { heap: 1 << 40, ..options("/bin/true", Path::new("/")) }).unwrap_err();
     assert_eq!(error.to_string(), "a heap of 1T is not possible: it can have 16M to 65024M");
 }
 

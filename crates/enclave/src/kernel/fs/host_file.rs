@@ -8,7 +8,7 @@ use casemate_enclave::vfs::tmpfs::Change;
 use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::{DirEntries, Errno, Op, Stat, StatFs};
 
-use super::Cookie;
+use super::{Carried, Cookie};
 use super::file::{Each, File, Sink, Source};
 use crate::host::{self, Buffer, TRANSFER};
 
@@ -185,5 +185,9 @@ impl File for HostFile {
 
     fn mappable(&self) -> bool {
         !self.directory
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
     }
 }

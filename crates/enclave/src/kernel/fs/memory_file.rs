@@ -6,6 +6,7 @@ use casemate_enclave::vfs::flags::open;
 use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
+use super::Carried;
 use super::devices::now;
 use super::file::{File, Sink, Source};
 use super::namespace::mounts;
@@ -34,7 +35,26 @@ pub(crate) fn anonymous(name: &str, mode: u32, sealable: bool) -> Result<Arc<Ope
     Ok(OpenFile::new(Arc::new(file), open::RDWR | open::LARGEFILE, alloc::format!("/memfd:{name} (deleted)")))
 }
 
+/// A file without a name that was one of another enclave's.
+///
+/// # Errors
+/// ENOSPC.
+pub(super) fn carried(path: &str, flags: u32, bytes: &[u8]) -> Result<Arc<OpenFile>, Errno> {
+    let node = Node::file(mounts::budget(), mounts::make(0o600))?;
+    node.write(Some(0), bytes, now())?;
+    let file = MemoryFile { node, device: mounts::MEMFD_DEVICE };
+    Ok(OpenFile::new(Arc::new(file), flags, path.into()))
+}
+
 impl File for MemoryFile {
+    fn carry(&self) -> Result<Carried, Errno> {
+        let length = usize::try_from(self.node.size()).map_err(|_| Errno::ENOMEM)?;
+        let mut bytes = alloc::vec![0; length];
+        let count = self.node.read(0, &mut bytes)?;
+        bytes.truncate(count);
+        Ok(Carried::Contents(bytes))
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(self.node.stat(self.device))
     }

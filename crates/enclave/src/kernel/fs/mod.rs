@@ -14,6 +14,7 @@
 //! What the host says is a hint as everywhere; its files are read only. Everything that can be written is memory of the
 //! enclave. No lock of this module is held over a host call but that of an open file's position.
 
+mod carry;
 mod console;
 mod devices;
 mod epoll;
@@ -38,6 +39,7 @@ use casemate_enclave::vfs::flags::mode;
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave_abi::Errno;
 
+pub(crate) use carry::{Carried, carried};
 pub(crate) use devices::fill_random;
 pub(crate) use epoll::{Epoll, Event};
 pub(crate) use eventfd::EventFd;

@@ -13,6 +13,7 @@ const SPINS: u32 = 200;
 /// Runs guest threads for ever, on the vCPU's own stack.
 pub(crate) fn idle() -> ! {
     loop {
+        crate::family::news::look();
         let mut scheduler = SCHEDULER.lock();
         scheduler.expire();
         if scheduler.ready.len() > 1

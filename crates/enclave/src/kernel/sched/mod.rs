@@ -113,8 +113,15 @@ fn wake_vcpu(index: Option<usize>) {
 }
 
 /// Blocks the current thread until [`Thread::unpark`], or until the monotonic clock shows `deadline`. Returns at once, and
-/// takes the token, where an unpark came before. `false` where time ran out.
+/// takes the token, where an unpark came before. `false` where time ran out. While the program is halted it does not return.
 pub(crate) fn park(deadline: Option<u64>) -> bool {
+    let woken = park_once(deadline);
+    crate::family::halt::hold();
+    woken
+}
+
+/// The same for those who halt the program.
+pub(crate) fn park_once(deadline: Option<u64>) -> bool {
     let thread = current();
     let mut scheduler = SCHEDULER.lock();
     if thread.take_token() {
@@ -206,6 +213,12 @@ extern "C" fn thread_started() {
 }
 
 impl Thread {
+    /// Whether a vCPU executes it now, in guest code or in the kernel.
+    pub(crate) fn is_running(&self) -> bool {
+        let _scheduler = SCHEDULER.lock();
+        self.status_is_running()
+    }
+
     /// Lets the thread run again, or not block the next time that it wants to.
     pub(crate) fn unpark(self: &Arc<Self>) {
         let mut scheduler = SCHEDULER.lock();

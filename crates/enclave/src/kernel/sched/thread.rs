@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use spin::Mutex;
 
@@ -46,7 +46,7 @@ struct Scheduled {
 
 /// A guest thread: a kernel stack, state components, and what Linux keeps for a thread.
 pub(crate) struct Thread {
-    id: u32,
+    id: AtomicU32,
     stack: KernelStack,
     scheduled: UnsafeCell<Scheduled>,
     area: UnsafeCell<Box<Area>>,
@@ -71,7 +71,7 @@ unsafe impl Send for Thread {}
 
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Thread").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -91,7 +91,7 @@ impl Thread {
             area.copy_from_ssa(state.bytes());
         }
         Arc::new(Self {
-            id,
+            id: AtomicU32::new(id),
             stack,
             scheduled: UnsafeCell::new(Scheduled {
                 status: Status::Ready,
@@ -111,7 +111,16 @@ impl Thread {
 
     /// Its id, as gettid(2) says.
     pub(crate) fn id(&self) -> u32 {
-        self.id
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another id: that of its process, at execve(2); for a while that of a child (vfork(2)).
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    pub(super) fn status_is_running(&self) -> bool {
+        matches!(self.scheduled().status, Status::Running(_))
     }
 
     pub(super) fn first_fs_base(&self) -> u64 {

@@ -1,11 +1,13 @@
 //! rt_sigaction(2) and its kin.
 
+use casemate_enclave_abi::Op;
+
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
 use crate::process::process;
 use crate::sched;
 use crate::signal::{self, Action, AltStack, Info, SIGKILL, SIGSTOP, StackT};
-use crate::user;
+use crate::{host, user};
 
 /// Bytes of a signal set.
 const SET: u64 = 8;
@@ -117,9 +119,10 @@ pub(super) fn kill(frame: &mut Frame) -> Result {
     let signal = signal::number(number)?;
     let own = i64::from(process().id());
     let pid = i64::from(int(pid));
-    // Itself, its process group, or everybody, which is itself.
-    if pid != own && pid != 0 && pid != -1 && pid != -own {
-        return Err(Errno::ESRCH);
+    if pid != own {
+        // The host is the postman: who is in the family, and in which group, it knows.
+        let signal = u64::from(signal.unwrap_or(0));
+        return host::call(Op::Kill, [pid.cast_unsigned(), signal, 0, 0, 0, 0]);
     }
     if let Some(signal) = signal {
         signal::send_to_process(signal, info(SI_USER));
