@@ -98,7 +98,11 @@ fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
     Ok(RunOptions {
         link: arguments.family.map(|link| link.parse()).transpose()?,
         // Without this process's own link, which stands second.
-        command: own.enumerate().filter(|(index, own)| *index != 1 || !is_link(own)).map(|(_, own)| own).collect(),
+        command: own
+            .enumerate()
+            .filter(|(index, own)| *index != 1 || !is_link(own))
+            .map(|(_, own)| own)
+            .collect(),
         // clap has made sure that there is one.
         program: command.next().unwrap_or_default(),
         args: command.collect(),

@@ -22,13 +22,14 @@ use rustix::io::{FdFlags, fcntl_setfd, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, WaitOptions, getpgid, getpid, getppid, getsid, set_child_subreaper, setpgid, setsid, wait, waitpgid, waitpid,
+    Pid, WaitOptions, getpgid, getpid, getppid, getsid, set_child_subreaper, setpgid, setsid, wait, waitpgid,
+    waitpid,
 };
 
 use crate::files::errno;
 
 pub use link::{BadLink, Link};
-use link::Channel;
+use link::{Channel, Control};
 pub(crate) use pipes::Pipes;
 
 /// This process's place in the family.
@@ -45,6 +46,8 @@ pub(crate) struct Family {
     /// To the parent.
     parent: Option<Arc<Channel>>,
     children: Mutex<BTreeMap<u64, Arc<Channel>>>,
+    /// Children that have not been waited for.
+    controls: Mutex<BTreeMap<i32, Arc<Control>>>,
     /// One start at a time: what a child inherits is open for its start only.
     starting: Mutex<()>,
     pub(crate) pipes: Pipes,
@@ -64,7 +67,10 @@ impl Family {
     pub(crate) fn new(command: &[OsString], link: Option<Link>) -> rustix::io::Result<Self> {
         let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (root, life, lives, parent) = match link {
-            Some(Link { channel, life, root }) => (root, life, None, Some(Arc::new(channel))),
+            Some(Link { channel, control, life, root }) => {
+                control.obey()?;
+                (root, life, None, Some(Arc::new(channel)))
+            }
             None => {
                 let (life, lives) = pipe_with(PipeFlags::CLOEXEC)?;
                 // Orphans come to the first process, as in a container.
@@ -82,6 +88,7 @@ impl Family {
             _lives: lives,
             parent,
             children: Mutex::default(),
+            controls: Mutex::default(),
             starting: Mutex::default(),
             pipes: Pipes::default(),
             alarm,
@@ -94,25 +101,24 @@ impl Family {
         let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map_err(errno);
         let (bytes, its_bytes) = pair(SocketType::STREAM)?;
         let (handles, its_handles) = pair(SocketType::SEQPACKET)?;
+        let (control, its_control) = pair(SocketType::SEQPACKET)?;
         let _alone = lock(&self.starting);
-        let passed: [BorrowedFd<'_>; 3] = [its_bytes.as_fd(), its_handles.as_fd(), self.life.as_fd()];
+        let passed: [BorrowedFd<'_>; 4] =
+            [its_bytes.as_fd(), its_handles.as_fd(), its_control.as_fd(), self.life.as_fd()];
         let inherit = |flags| passed.iter().try_for_each(|descriptor| fcntl_setfd(descriptor, flags));
         inherit(FdFlags::empty()).map_err(errno)?;
-        let [a, b, c] = passed.map(|descriptor| descriptor.as_raw_fd());
-        let link = format!("--family={a}:{b}:{c}:{}", self.root.as_raw_pid());
+        let [a, b, c, d] = passed.map(|descriptor| descriptor.as_raw_fd());
+        let link = format!("--family={a}:{b}:{c}:{d}:{}", self.root.as_raw_pid());
         // The subcommand stands first.
-        let child = Command::new("/proc/self/exe")
-            .arg(program)
-            .arg(link)
-            .args(rest)
-            .stdin(Stdio::inherit())
-            .spawn();
+        let child =
+            Command::new("/proc/self/exe").arg(program).arg(link).args(rest).stdin(Stdio::inherit()).spawn();
         inherit(FdFlags::CLOEXEC).map_err(errno)?;
         let child = child.map_err(|error| match error.raw_os_error() {
             Some(libc::ENOMEM) => Errno::ENOMEM,
             _ => Errno::EAGAIN,
         })?;
         let pid = u64::from(child.id());
+        lock(&self.controls).insert(signed(pid), Arc::new(Control(control)));
         lock(&self.children).insert(pid, Arc::new(Channel { bytes, handles }));
         Ok(pid)
     }
@@ -150,7 +156,6 @@ impl Family {
     }
 
     /// Looks for a child that has changed; gives it and its status.
-    #[expect(clippy::unused_self, reason = "children are this process's, and the caller has one family only")]
     pub(crate) fn wait(&self, pid: u64, options: u64) -> Result<(u64, i32), Errno> {
         let known = WaitOptions::UNTRACED | WaitOptions::CONTINUED;
         let options = u32::try_from(options).map_err(|_| Errno::EINVAL)?;
@@ -165,7 +170,10 @@ impl Family {
             pid => waitpid(Pid::from_raw(pid), options),
         });
         let Some((pid, status)) = found.map_err(errno)? else { return Ok((0, 0)) };
-        Ok((number(pid), i32::try_from(status.as_raw()).unwrap_or(0)))
+        if !status.stopped() && !status.continued() {
+            lock(&self.controls).remove(&pid.as_raw_pid());
+        }
+        Ok((number(pid), status.as_raw()))
     }
 
     /// Asks or sets what a process of the family belongs to.
@@ -178,8 +186,11 @@ impl Family {
             GROUP_SETPGID => {
                 let group = Pid::from_raw(signed(group));
                 match setpgid(named(pid)?, group) {
-                    // The child has "executed" by the host's count: it sets its group itself, as shells have both do.
-                    Err(rustix::io::Errno::ACCESS) => Ok(0),
+                    Err(rustix::io::Errno::ACCESS) => {
+                        let control = lock(&self.controls).get(&signed(pid)).cloned().ok_or(Errno::EACCES)?;
+                        let own = Pid::from_raw(signed(pid)).map_or(0, Pid::as_raw_pid);
+                        control.set_group(group.map_or(own, Pid::as_raw_pid)).map(|()| 0)
+                    }
                     result => result.map(|()| 0).map_err(errno),
                 }
             }

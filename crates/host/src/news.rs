@@ -26,7 +26,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), RunError> {
 }
 
 fn tell(shared: &Shared, number: i32) {
-    let Some(bit) = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number.checked_sub(1)?)) else {
+    let Some(bit) = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number.checked_sub(1)?))
+    else {
         return;
     };
     let service = &shared.service;

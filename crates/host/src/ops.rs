@@ -212,7 +212,8 @@ impl Service {
             Offset(first.0.saturating_add(index.saturating_mul(2 * WORD)))
         };
         let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
-        let record = |index| self.window.load_words::<2>(place(index)).map(|[handle, events]| (handle, events));
+        let record =
+            |index| self.window.load_words::<2>(place(index)).map(|[handle, events]| (handle, events));
         let mut wanted: Vec<(u64, u64)> = (0..count).map_while(record).collect();
         let alarm = self.family.alarm.as_fd();
         let ready = self.family.pipes.wait(&mut wanted, streams, timeout_ns, alarm)?;

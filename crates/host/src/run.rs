@@ -98,7 +98,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let files = Files::new(&options.rootfs)
         .map_err(|source| RunError::Rootfs { rootfs: options.rootfs.clone(), source: source.into() })?;
     let program = if child { Program::default() } else { program(options, &files)? };
-    let family = Family::new(&options.command, link).map_err(|source| RunError::system("what a family of processes needs", source))?;
+    let family = Family::new(&options.command, link)
+        .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
     let state = State::open()?;
     let platform = options.platform.open(&state, &PlatformOptions::new(options, image.stub()))?;

@@ -82,7 +82,8 @@ impl Pipes {
         timeout_ns: u64,
         alarm: BorrowedFd<'_>,
     ) -> Result<u64, Errno> {
-        let ends: Vec<Option<Arc<OwnedFd>>> = wanted.iter().map(|(handle, _)| self.get(*handle).ok()).collect();
+        let ends: Vec<Option<Arc<OwnedFd>>> =
+            wanted.iter().map(|(handle, _)| self.get(*handle).ok()).collect();
         let mut polled = vec![PollFd::from_borrowed_fd(alarm, PollFlags::IN)];
         let console = console::streams(streams)?;
         polled.extend(console.iter().map(|(_, stream, flags)| PollFd::from_borrowed_fd(*stream, *flags)));
@@ -104,7 +105,8 @@ impl Pipes {
             let there = end.as_ref().and_then(|_| found.next()).map_or(PollFlags::ERR, |end| end.revents());
             *events = u64::from(there.bits());
         }
-        let ready = console.iter().zip(polled.iter().skip(1)).filter(|(_, stream)| !stream.revents().is_empty());
+        let ready =
+            console.iter().zip(polled.iter().skip(1)).filter(|(_, stream)| !stream.revents().is_empty());
         Ok(ready.fold(0, |mask, ((bit, ..), _)| mask | bit))
     }
 }

@@ -11,8 +11,8 @@ use crate::syscall::Errno;
 /// Bytes of a record.
 const RECORD: usize = 128 * 1024;
 
-/// The longest string that is carried.
-const LONGEST: u64 = 16 << 20;
+/// The longest string that is carried: a file in memory.
+const LONGEST: u64 = 128 << 20;
 
 /// One side. 0 is the parent, anything else a child.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use super::{halt, vfork};
+use crate::arch::cpu;
 use crate::arch::frame::Frame;
 use crate::arch::xstate::{self, Area};
-use crate::arch::cpu;
 use crate::loader::{self, Prepared};
 use crate::process::process;
 use crate::sched;

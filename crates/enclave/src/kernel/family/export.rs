@@ -2,16 +2,16 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use casemate_enclave::mm::{Kind, Range};
+use casemate_enclave::mm::{Kind, Range, Vma, VmaFlags};
 use zerocopy::IntoBytes as _;
 
 use super::channel::Writer;
 use super::fork::Carry;
 use crate::arch::frame::Frame;
 use crate::arch::{cpu, xstate};
-use crate::fs::{Carried, Files, OpenFile};
+use crate::fs::{self, Carried, Files, OpenFile};
 use crate::process::process;
 use crate::sched;
 use crate::syscall::Errno;
@@ -50,6 +50,9 @@ pub(super) mod carried {
     pub(in crate::family) const CONTENTS: u64 = 5;
     pub(in crate::family) const REFUSED: u64 = 6;
 }
+
+/// The program was told that its shared memory is not.
+static WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Pages are read in pieces of so many bytes.
 const PIECE: u64 = 64 * 1024;
@@ -120,7 +123,24 @@ pub(super) fn program(
     files(writer, &copy)
 }
 
+/// Files in memory: the child has a copy of them.
+fn files_in_memory(writer: &mut Writer) -> Result<(), Errno> {
+    let all = fs::in_memory();
+    writer.word(all.len() as u64)?;
+    for (path, node) in all {
+        writer.bytes(path.as_bytes())?;
+        writer.word(u64::from(node.mode()))?;
+        match node.target() {
+            Some(target) => writer.bytes(target.as_bytes())?,
+            None if node.is_directory() => writer.bytes(&[])?,
+            None => writer.bytes(&fs::contents(&node)?)?,
+        }
+    }
+    Ok(())
+}
+
 fn files(writer: &mut Writer, files: &Files) -> Result<(), Errno> {
+    files_in_memory(writer)?;
     writer.bytes(files.cwd().as_bytes())?;
     let (soft, hard) = files.limits();
     writer.words(&[u64::from(files.umask()), soft, hard])?;
@@ -169,17 +189,17 @@ fn files(writer: &mut Writer, files: &Files) -> Result<(), Errno> {
 fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
     writer.words(&[u64::from(file.flags()), file.with_position(|position| *position)])?;
     writer.bytes(file.path().as_bytes())?;
-    match file.file().carry()? {
+    let carried = if fs::is_named(file) { Carried::Again } else { file.file().carry()? };
+    match carried {
         Carried::Again => writer.word(carried::AGAIN),
         Carried::Console(stream) => writer.words(&[carried::CONSOLE, stream]),
         Carried::Pipe { handle, number, writes } => {
             writer.words(&[carried::PIPE, number, u64::from(writes)])?;
-            // A child that is told of a pipe takes one: no error comes between.
+            // The child takes it when it is told, so it is told before the host's queue can fill.
+            writer.finish()?;
             writer.channel().pass(handle)
         }
-        Carried::Event { count, semaphore } => {
-            writer.words(&[carried::EVENT, count, u64::from(semaphore)])
-        }
+        Carried::Event { count, semaphore } => writer.words(&[carried::EVENT, count, u64::from(semaphore)]),
         Carried::Epoll => writer.word(carried::EPOLL),
         Carried::Contents(bytes) => {
             writer.word(carried::CONTENTS)?;
@@ -197,6 +217,12 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
 
 fn memory(writer: &mut Writer) -> Result<(), Errno> {
     let mappings: Vec<_> = process().space.lock().vmas().iter().cloned().collect();
+    let shared = |vma: &Vma| vma.kind == Kind::Anonymous && vma.flags.contains(VmaFlags::SHARED);
+    if mappings.iter().any(|mapping| shared(&mapping.vma)) && !WARNED.swap(true, Ordering::Relaxed) {
+        host::print(format_args!(
+            "casemate: enclaves share no memory: what was mapped MAP_SHARED is a copy in each process after fork"
+        ));
+    }
     for mapping in mappings {
         let vma = &mapping.vma;
         let number = match &vma.kind {

@@ -74,7 +74,8 @@ fn fork(frame: &Frame, wanted: Wanted) -> Result {
     let mut writer = Writer::new(channel);
     let tls = (wanted.flags & flag::SETTLS != 0).then_some(wanted.tls);
     let clear_handlers = wanted.flags & flag::CLEAR_SIGHAND != 0;
-    let carried = Carry { tls, clear_handlers, clear_tid: tid(flag::CHILD_CLEARTID), set_tid: tid(flag::CHILD_SETTID) };
+    let carried =
+        Carry { tls, clear_handlers, clear_tid: tid(flag::CHILD_CLEARTID), set_tid: tid(flag::CHILD_SETTID) };
     let sent = export::all(&mut writer, &child_frame, carried).and_then(|()| writer.finish());
     drop(writer);
     drop(pause);

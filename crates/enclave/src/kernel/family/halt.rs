@@ -86,7 +86,8 @@ fn ask(halt: u32) -> bool {
     BY.store(number(&thread), Ordering::Release);
     loop {
         let others = others(&thread);
-        let busy = if halt == END { !others.is_empty() } else { others.iter().any(|other| other.is_running()) };
+        let busy =
+            if halt == END { !others.is_empty() } else { others.iter().any(|other| other.is_running()) };
         if !busy {
             return true;
         }

@@ -121,6 +121,11 @@ fn execute(reader: &mut Reader) -> Result<Arc<Thread>, Errno> {
 }
 
 fn files(reader: &mut Reader) -> Result<(), Errno> {
+    for _ in 0..reader.length()? {
+        let path = reader.text()?;
+        let mode = u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?;
+        fs::put_in_memory(&path, mode, &reader.bytes()?)?;
+    }
     let cwd = reader.text()?;
     let [umask, soft, hard] = reader.words()?;
     {

@@ -12,9 +12,9 @@ use spin::Mutex;
 use super::channel::{Channel, Writer};
 use super::fork::{Wanted, flag};
 use super::{children, export, halt};
+use crate::arch::cpu;
 use crate::arch::frame::Frame;
 use crate::arch::xstate::{self, Area};
-use crate::arch::cpu;
 use crate::fs::Files;
 use crate::loader::Prepared;
 use crate::process::process;
@@ -173,7 +173,8 @@ fn with_writer(
 /// Puts the parent back where it called.
 fn go_on(frame: &mut Frame) -> Result {
     let parent = PARENT.lock().take().ok_or(crate::syscall::Errno::ESRCH)?;
-    let Parent { pause, pid, thread_id, fs_base, area, signals, clear_tid, files, actions, child, .. } = *parent;
+    let Parent { pause, pid, thread_id, fs_base, area, signals, clear_tid, files, actions, child, .. } =
+        *parent;
     let thread = sched::current();
     process().rename_thread(&thread, thread_id);
     process().set_id(pid);

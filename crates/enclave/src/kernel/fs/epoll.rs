@@ -13,10 +13,10 @@ use casemate_enclave::vfs::flags::{open, poll};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
-use super::{Carried, devices};
 use super::file::File;
 use super::open_file::OpenFile;
 use super::wait::{self, Awaited, WaitQueue};
+use super::{Carried, devices};
 
 const NAME: &str = "anon_inode:[eventpoll]";
 

@@ -8,10 +8,10 @@ use casemate_enclave::vfs::flags::{open, poll};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
-use super::{Carried, devices};
 use super::file::{File, Sink, Source};
 use super::open_file::OpenFile;
 use super::wait::{self, WaitQueue};
+use super::{Carried, devices};
 
 /// The largest count.
 const MAX: u64 = u64::MAX - 1;

@@ -8,8 +8,8 @@ use casemate_enclave::vfs::tmpfs::Change;
 use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::{DirEntries, Errno, Op, Stat, StatFs};
 
-use super::{Carried, Cookie};
 use super::file::{Each, File, Sink, Source};
+use super::{Carried, Cookie};
 use crate::host::{self, Buffer, TRANSFER};
 
 /// ST_RDONLY of statfs(2).

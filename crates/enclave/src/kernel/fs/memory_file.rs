@@ -46,13 +46,20 @@ pub(super) fn carried(path: &str, flags: u32, bytes: &[u8]) -> Result<Arc<OpenFi
     Ok(OpenFile::new(Arc::new(file), flags, path.into()))
 }
 
+/// All bytes of a file.
+///
+/// # Errors
+/// ENOMEM: more than there can be.
+pub(crate) fn contents(node: &Node) -> Result<alloc::vec::Vec<u8>, Errno> {
+    let mut bytes = alloc::vec![0; usize::try_from(node.size()).map_err(|_| Errno::ENOMEM)?];
+    let count = node.read(0, &mut bytes)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
 impl File for MemoryFile {
     fn carry(&self) -> Result<Carried, Errno> {
-        let length = usize::try_from(self.node.size()).map_err(|_| Errno::ENOMEM)?;
-        let mut bytes = alloc::vec![0; length];
-        let count = self.node.read(0, &mut bytes)?;
-        bytes.truncate(count);
-        Ok(Carried::Contents(bytes))
+        contents(&self.node).map(Carried::Contents)
     }
 
     fn stat(&self) -> Result<Stat, Errno> {
@@ -148,6 +155,10 @@ pub(super) struct Snapshot {
 }
 
 impl File for Snapshot {
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(self.stat)
     }

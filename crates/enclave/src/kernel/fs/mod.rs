@@ -39,13 +39,13 @@ use casemate_enclave::vfs::flags::mode;
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave_abi::Errno;
 
-pub(crate) use carry::{Carried, carried};
+pub(crate) use carry::{Carried, carried, in_memory, is_named, put_in_memory};
 pub(crate) use devices::fill_random;
 pub(crate) use epoll::{Epoll, Event};
 pub(crate) use eventfd::EventFd;
 pub(crate) use file::{Sink, Source};
 pub(crate) use listing::Cookie;
-pub(crate) use memory_file::anonymous;
+pub(crate) use memory_file::{anonymous, contents};
 pub(crate) use open_file::OpenFile;
 pub(crate) use pipe::pipe;
 pub(crate) use proc::NODE_NAME;

@@ -79,8 +79,11 @@ pub(crate) fn pipe(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
 /// An end of a pipe that other enclaves have ends of.
 pub(super) fn outside(handle: u64, number: u64, writes: bool, flags: u32) -> Arc<OpenFile> {
     let handle = Some(Arc::new(Handle(handle)));
-    let outside =
-        if writes { Outside { writes: handle, reads: None } } else { Outside { reads: handle, writes: None } };
+    let outside = if writes {
+        Outside { writes: handle, reads: None }
+    } else {
+        Outside { reads: handle, writes: None }
+    };
     let state = State {
         readers: usize::from(!writes),
         writers: usize::from(writes),

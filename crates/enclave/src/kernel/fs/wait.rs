@@ -14,10 +14,10 @@ use casemate_enclave_abi::{Errno, Op};
 use spin::Mutex;
 
 use super::file::File;
-use crate::process::process;
-use crate::sched::{self, Thread};
 use crate::family::news;
 use crate::host::Buffer;
+use crate::process::process;
+use crate::sched::{self, Thread};
 use crate::{clock, host, signal};
 
 /// The longest sleep of the only thread in the host before it looks for signals and its deadline again.

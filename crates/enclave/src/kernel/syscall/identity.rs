@@ -7,8 +7,8 @@ use casemate_enclave_abi::op::{GROUP_GETPGID, GROUP_GETPPID, GROUP_GETSID, GROUP
 
 use super::{Errno, Result, uint};
 use crate::arch::frame::Frame;
-use crate::process::process;
 use crate::family::vfork;
+use crate::process::process;
 use crate::{host, user};
 
 pub(crate) fn getuid(_: &mut Frame) -> Result {

@@ -4,9 +4,9 @@ use casemate_enclave_abi::ExitStatus;
 
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
-use crate::process::process;
 use crate::family::fork::{self, Wanted};
 use crate::family::vfork;
+use crate::process::process;
 use crate::{sched, user};
 
 pub(super) fn exit_group(frame: &mut Frame) -> Result {

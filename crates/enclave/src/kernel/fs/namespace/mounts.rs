@@ -33,6 +33,11 @@ impl MemoryMount {
         Self { place, device: records::device(0, minor), see_through, mode, tree: Once::new() }
     }
 
+    /// Its files, if there have ever been any.
+    pub(in crate::fs) fn used(&self) -> Option<&Tree> {
+        self.tree.get()
+    }
+
     /// Its files.
     pub(in crate::fs) fn tree(&self) -> Result<&Tree, Errno> {
         self.tree.try_call_once(|| Tree::new(budget(), make(self.mode)))
@@ -67,6 +72,11 @@ pub(in crate::fs) fn of(path: &str) -> Mounted<'_> {
         return Mounted::Synthetic;
     }
     Mounted::Host
+}
+
+/// File systems in memory.
+pub(in crate::fs) fn in_memory() -> &'static [MemoryMount] {
+    &MEMORY_MOUNTS
 }
 
 /// All mounts, for `/proc/self/mounts`.
