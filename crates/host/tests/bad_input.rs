@@ -99,7 +99,7 @@ fn platform_that_is_not_here_is_named() {
         return;
     }
     let device = RunOptions { platform: PlatformChoice::Device, ..options("/bin/true", Path::new("/")) };
-    let (message, code) = failure(&device);
+    let (message, code) = failure(device);
     assert!(message.starts_with("device: "), "{message}");
     assert_eq!(code, 125);
 }
