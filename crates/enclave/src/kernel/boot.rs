@@ -67,6 +67,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         StartBlock::read(window).unwrap_or_else(|error: BadStart| panic!("the start-up block: {error}"));
     let dynamic = start.flags & FLAG_EDMM != 0;
     heap::set_dynamic(dynamic);
+    sched::set_dynamic(dynamic);
     let layout = start.layout().expect("the start-up block was checked");
     host::init(window, &layout).expect("the start-up block was checked");
     clock::start();
@@ -103,14 +104,12 @@ fn first_thread(window: Window<'_>, start: &StartBlock) -> Arc<Thread> {
     });
     let frame = Frame::starting_at(entry.rip, entry.rsp);
     Thread::new(process::process().new_thread_id(), &frame, 0, None, Signals::default())
+        .expect("memory for the first thread")
 }
 
 fn address_space(dynamic: bool, heap: u64) -> AddressSpace {
-    let end = if dynamic {
-        layout::DYNAMIC_SIZE
-    } else {
-        layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE)
-    };
+    let end =
+        if dynamic { layout::STACKS } else { layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE) };
     let bounds = Range::new(layout::LOWEST, end).expect("whole pages: the start-up block was checked");
     let kernel = Range::new(layout::IMAGE, layout::USER).expect("whole pages");
     AddressSpace::new(EnclavePages::new(dynamic), bounds, &[kernel], heap)

@@ -19,6 +19,7 @@ use crate::arch::entry::exit_to_host;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
 use crate::panic;
+use crate::stats::{STATS, add};
 
 /// Requests that can be outstanding.
 const ENTRIES: usize = 128;
@@ -87,6 +88,7 @@ fn leave(exit: Exit) {
 
 /// Calls the host and returns its checked answer.
 pub(crate) fn call(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
+    add(&STATS.by_exit, 1);
     let mut link = host().links[Vcpu::index()].as_ref().expect("rings of a running vCPU").lock();
     let id = link.pending.begin().ok_or(Errno::EAGAIN)?;
     let request = Request { id: id.get(), op: op.into(), args };
@@ -178,9 +180,9 @@ pub(crate) fn clock_page() -> Window<'static> {
     host().clock
 }
 
-/// Whether the host shall interrupt vCPUs at the end of time slices.
-pub(crate) fn want_slices(wanted: bool) {
-    for control in host().controls.iter().flatten() {
+/// Whether the host shall interrupt a vCPU at the end of time slices.
+pub(crate) fn want_slices(index: usize, wanted: bool) {
+    if let Some(control) = host().controls[index].as_ref() {
         if wanted {
             control.preempt.fetch_or(SLICES, Ordering::Relaxed);
         } else {

@@ -24,6 +24,7 @@ mod panic;
 mod process;
 mod sched;
 mod signal;
+mod stats;
 mod syscall;
 mod user;
 mod vdso;

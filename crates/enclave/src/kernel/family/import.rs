@@ -81,7 +81,8 @@ fn fork(reader: &mut Reader) -> Result<Arc<Thread>, Errno> {
     memory(reader)?;
     let mut signals = Signals::with_mask(mask);
     signals.alt_stack = AltStack { start, size, autodisarm: autodisarm != 0 };
-    let thread = Thread::new(process().new_thread_id(), &frame, fs_base, Some(&area), signals);
+    let thread =
+        Thread::new(process().new_thread_id(), &frame, fs_base, Some(&area), signals).ok_or(Errno::ENOMEM)?;
     thread.clear_child_tid.store(clear_tid, Ordering::Relaxed);
     thread.robust_list.store(robust, Ordering::Relaxed);
     if let Ok(name) = <[u8; 16]>::try_from(name.as_slice()) {
@@ -115,7 +116,8 @@ fn execute(reader: &mut Reader) -> Result<Arc<Thread>, Errno> {
         host::exit(ExitStatus::Code(CANNOT_EXECUTE))
     });
     let frame = Frame::starting_at(entry.rip, entry.rsp);
-    let thread = Thread::new(process().new_thread_id(), &frame, 0, None, Signals::with_mask(mask));
+    let thread = Thread::new(process().new_thread_id(), &frame, 0, None, Signals::with_mask(mask))
+        .ok_or(Errno::ENOMEM)?;
     *thread.name.lock() = super::exec::comm(&path);
     Ok(thread)
 }

@@ -49,12 +49,13 @@ calls! {
     157 prctl(5) Partial "names, dumpable, no_new_privs, parent-death signal, capability queries" => process::prctl;
     158 arch_prctl(2) Partial "FS base only" => thread::arch_prctl;
     186 gettid(0) Full "" => thread::gettid;
-    202 futex(6) Partial "no priority inheritance" => futex::futex;
+    202 futex(6) Partial "no FUTEX_FD, no FUTEX_WAIT_REQUEUE_PI; all threads have the same priority" => futex::futex;
     218 set_tid_address(1) Full "" => thread::set_tid_address;
     231 exit_group(1) Full "" => process::exit_group;
-    273 set_robust_list(2) Partial "kept; not walked when a thread dies" => thread::set_robust_list;
+    273 set_robust_list(2) Full "" => thread::set_robust_list;
     274 get_robust_list(3) Full "" => thread::get_robust_list;
     435 clone3(2) Partial "as clone" => thread::clone3;
+    449 futex_waitv(5) Full "" => futex::waitv;
 
     35 nanosleep(2) Full "" => time::nanosleep;
     96 gettimeofday(2) Full "" => time::gettimeofday;

@@ -28,8 +28,8 @@ mod flag {
     pub(super) const A_THREAD: u64 = VM | SIGHAND | THREAD;
 }
 
-/// Threads that the kernel's heap has room for.
-const MOST_THREADS: usize = 1024;
+/// The most threads (`kernel.threads-max` of a small machine).
+const MOST_THREADS: usize = 16 * 1024;
 
 /// `struct clone_args`, its first version.
 #[repr(C)]
@@ -97,7 +97,8 @@ fn new_thread(frame: &mut Frame, arguments: &CloneArguments) -> Result {
     }
     let fs = if flags & flag::SETTLS != 0 { arguments.tls } else { cpu::fs_base() };
     let mask = parent.signals.lock().mask;
-    let child = Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask));
+    let child =
+        Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask)).ok_or(Errno::EAGAIN)?;
     *child.name.lock() = *parent.name.lock();
     if flags & flag::PARENT_SETTID != 0 {
         user::write_value(arguments.parent_tid, &id)?;
@@ -132,6 +133,7 @@ fn end_thread(code: u64) -> ! {
         if last {
             process().exit(code.to_le_bytes()[0]);
         }
+        super::futex::thread_ends(&thread);
         let word = thread.clear_child_tid.load(Ordering::Relaxed);
         if word != 0 && user::write_value(word, &0_u32).is_ok() {
             // Nobody is told of what is wrong with the word of a thread that is gone.
