@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use casemate_host::{BadLink, DEFAULT_PATH, MAX_VCPUS, PlatformChoice, RunOptions, Size};
+use casemate_host::{BadLink, DEFAULT_PATH, MAX_VCPUS, Mount, PlatformChoice, RunOptions, Size, mount_point};
 
 /// Exit code for failures that are not the program's.
 pub(crate) const OWN_FAILURE: u8 = 125;
 
-/// Runs a program inside an SGX enclave. It sees the root directory read only, and nothing of the host's environment.
+/// Runs a program inside an SGX enclave. It sees the root directory read only, what --mount names, and nothing of the
+/// host's environment.
 ///
 /// Exit code: the program's own. A signal that kills the program kills this command. 125: Casemate could not run it, 126: it is
 /// no program, 127: it is not there.
@@ -33,6 +34,12 @@ pub(crate) struct Arguments {
     /// Directory that is the program's /
     #[arg(long, value_name = "DIR", default_value = "/")]
     rootfs: PathBuf,
+    /// Directory or file of the host that the program may use, and where it sees it; ro: it cannot change it. Repeatable
+    #[arg(long, value_name = "HOST:GUEST[:ro]")]
+    mount: Vec<Mount>,
+    /// One more empty directory in memory, besides /tmp, /var/tmp, /run and /dev/shm. Repeatable
+    #[arg(long, value_name = "PATH", value_parser = |path: &str| mount_point(path))]
+    tmpfs: Vec<String>,
     /// Add all memory at the start, as on processors without EDMM
     #[arg(long)]
     no_edmm: bool,
@@ -108,6 +115,8 @@ fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
         args: command.collect(),
         env: environment(&arguments.env),
         rootfs: arguments.rootfs,
+        mounts: arguments.mount,
+        tmpfs: arguments.tmpfs,
         heap: arguments.heap.0,
         vcpus: arguments.vcpus.unwrap_or_else(processors),
         platform: arguments.platform,

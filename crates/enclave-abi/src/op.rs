@@ -10,6 +10,29 @@ use crate::errno::Errno;
 /// As position argument of [`Op::Read`] and [`Op::Write`]: wherever the handle stands, and move it.
 pub const CURRENT_POSITION: u64 = u64::MAX;
 
+/// As position argument of [`Op::Write`]: at the end, wherever that is by then (O_APPEND).
+pub const END_OF_FILE: u64 = u64::MAX - 1;
+
+/// Kinds of [`Op::Change`]: permissions; owner and group; times of access and modification.
+pub const CHANGE_MODE: u64 = 1;
+/// See [`CHANGE_MODE`].
+pub const CHANGE_OWNER: u64 = 2;
+/// See [`CHANGE_MODE`].
+pub const CHANGE_TIMES: u64 = 3;
+/// In place of an id or of nanoseconds in [`Op::Change`]: leave it.
+pub const LEAVE: u64 = u64::MAX;
+
+/// Whose a lock of [`Op::Lock`] is: the process's (F_SETLK).
+pub const LOCK_PROCESS: u64 = 0;
+/// Whose a lock of [`Op::Lock`] is: the open file's (F_OFD_SETLK).
+pub const LOCK_OPEN_FILE: u64 = 1;
+/// Kind of lock in [`Op::Lock`]: shared (F_RDLCK).
+pub const LOCK_SHARED: u64 = 0;
+/// Kind of lock in [`Op::Lock`]: exclusive (F_WRLCK).
+pub const LOCK_EXCLUSIVE: u64 = 1;
+/// Kind of lock in [`Op::Lock`]: none (F_UNLCK).
+pub const LOCK_NONE: u64 = 2;
+
 /// As timeout argument of [`Op::ConsolePoll`]: as long as it takes.
 pub const NO_TIMEOUT: u64 = u64::MAX;
 
@@ -192,6 +215,63 @@ const WRITE: &[Errno] = &[
     Errno::EDQUOT,
 ];
 
+/// What changes of names can give, beyond those of look-up.
+const NAMES: &[Errno] = &[
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EBUSY,
+    Errno::EEXIST,
+    Errno::EXDEV,
+    Errno::ENODEV,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::EINVAL,
+    Errno::EMLINK,
+    Errno::ENOSPC,
+    Errno::EROFS,
+    Errno::ENAMETOOLONG,
+    Errno::ENOTEMPTY,
+    Errno::ELOOP,
+    Errno::EOPNOTSUPP,
+    Errno::EDQUOT,
+];
+
+/// What fallocate(2) can give.
+const ALLOCATE: &[Errno] = &[
+    Errno::EPERM,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::ENODEV,
+    Errno::EINVAL,
+    Errno::ETXTBSY,
+    Errno::EFBIG,
+    Errno::ENOSPC,
+    Errno::ESPIPE,
+    Errno::EROFS,
+    Errno::ENOSYS,
+    Errno::EOPNOTSUPP,
+    Errno::EDQUOT,
+];
+
+/// What locks can give.
+const LOCK: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::EACCES,
+    Errno::EINVAL,
+    Errno::EDEADLK,
+    Errno::ENOLCK,
+    Errno::EOVERFLOW,
+];
+
 /// What the EDMM ioctls can give (`arch/x86/kernel/cpu/sgx/ioctl.c`).
 const EDMM: &[Errno] = &[
     Errno::EINTR,
@@ -208,27 +288,60 @@ const EDMM: &[Errno] = &[
 ];
 
 ops! {
-    /// Opens a file: path offset, path length, open flags of Linux, mode. Gives a handle.
-    Open = 1, "open", ["path", "path length", "flags", "mode"], ResultBound::Handle, PATH;
+    /// Opens a file: path offset, path length, open flags of Linux, mode, mount. Gives a handle.
+    ///
+    /// Mount 0 is the root directory, whose paths are absolute and which is read only; others are the start-up block's,
+    /// with paths that start below them (`.` is the mount itself), without `.`, `..` and symbolic links.
+    Open = 1, "open", ["path", "path length", "flags", "mode", "mount"], ResultBound::Handle, PATH;
     /// Closes a handle.
     Close = 2, "close", ["handle"], ResultBound::Zero,
         &[Errno::EBADF, Errno::EINTR, Errno::EIO, Errno::ENOSPC, Errno::EDQUOT];
     /// Reads from a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes read.
     Read = 3, "read", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), READ;
-    /// Writes to a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes written.
+    /// Writes to a handle: handle, offset, length, position, [`CURRENT_POSITION`] or [`END_OF_FILE`]. Gives bytes written.
     Write = 4, "write", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), WRITE;
     /// The [`crate::Stat`] of a handle: handle, where to put it.
     Stat = 5, "stat", ["handle", "out"], ResultBound::Zero,
         &[Errno::EBADF, Errno::EIO, Errno::ENOMEM, Errno::EOVERFLOW];
-    /// The [`crate::Stat`] of a path: path offset, path length, 1 to stay at a symbolic link, where to put it.
-    StatAt = 6, "stat_at", ["path", "path length", "no follow", "out"], ResultBound::Zero, PATH;
-    /// The target of a symbolic link: path offset, path length, offset, length. Gives bytes of the target.
-    ReadLink = 7, "read_link", ["path", "path length", "buffer", "length"], ResultBound::AtMostArg(3), PATH;
+    /// The [`crate::Stat`] of a path: path offset, path length, 1 to stay at a symbolic link, where to put it, mount.
+    StatAt = 6, "stat_at", ["path", "path length", "no follow", "out", "mount"], ResultBound::Zero, PATH;
+    /// The target of a symbolic link: path offset, path length, offset, length, mount. Gives bytes of the
+    /// target.
+    ReadLink = 7, "read_link", ["path", "path length", "buffer", "length", "mount"], ResultBound::AtMostArg(3), PATH;
     /// Entries of a directory in the format of [`crate::dir`]: handle, offset, length, cookie to go on from (0 at
     /// first). Gives bytes, 0 at the end.
     ReadDir = 8, "read_dir", ["handle", "buffer", "length", "cookie"], ResultBound::AtMostArg(2), READ_DIR;
-    /// The [`crate::StatFs`] of a path: path offset, path length, where to put it.
-    StatFs = 9, "stat_fs", ["path", "path length", "out"], ResultBound::Zero, PATH;
+    /// The [`crate::StatFs`] of a path: path offset, path length, where to put it, mount.
+    StatFs = 9, "stat_fs", ["path", "path length", "out", "mount"], ResultBound::Zero, PATH;
+    /// Makes a directory: path offset, path length, mode, mount.
+    MakeDirectory = 64, "make_directory", ["path", "path length", "mode", "mount"], ResultBound::Zero, NAMES;
+    /// Removes a name: path offset, path length, 1 for a directory, mount.
+    Remove = 65, "remove", ["path", "path length", "directory", "mount"], ResultBound::Zero, NAMES;
+    /// Makes a symbolic link: target offset, target length, path offset, path length, mount.
+    SymbolicLink = 66, "symbolic_link", ["target", "target length", "path", "path length", "mount"],
+        ResultBound::Zero, NAMES;
+    /// Moves a name within a mount: old path offset and length, new path offset and length, flags of renameat2, mount.
+    Rename = 67, "rename", ["old path", "old length", "new path", "new length", "flags", "mount"],
+        ResultBound::Zero, NAMES;
+    /// Gives a file another name in its mount: old path offset and length, new path offset and length, mount.
+    Link = 68, "link", ["old path", "old length", "new path", "new length", "mount"], ResultBound::Zero, NAMES;
+    /// Changes what is known of a file: handle, kind ([`CHANGE_MODE`] and so on), then the mode; user and group; or seconds
+    /// and nanoseconds of the time of access and of modification. [`LEAVE`] leaves a part.
+    Change = 69, "change", ["handle", "kind", "first", "second", "third", "fourth"], ResultBound::Zero, NAMES;
+    /// Cuts or grows a file: handle, size.
+    Truncate = 70, "truncate", ["handle", "size"], ResultBound::Zero, WRITE;
+    /// Puts a file on its disk: handle, 1 for no more than its contents (fdatasync(2)).
+    Sync = 71, "sync", ["handle", "data only"], ResultBound::Zero, WRITE;
+    /// fallocate(2): handle, mode, offset, length.
+    Allocate = 72, "allocate", ["handle", "mode", "offset", "length"], ResultBound::Zero, ALLOCATE;
+    /// Takes or gives back a record lock, without waiting: handle, whose ([`LOCK_PROCESS`] and so on), kind
+    /// ([`LOCK_SHARED`] and so on), start, length (0: to the end).
+    Lock = 73, "lock", ["handle", "whose", "kind", "start", "length"], ResultBound::Zero, LOCK;
+    /// The lock that is in the way of one as in [`Op::Lock`]: handle, whose, kind, start, length, where to put four words:
+    /// kind ([`LOCK_NONE`]: nothing is in the way), start, length, process.
+    TestLock = 74, "test_lock", ["handle", "whose", "kind", "start", "length", "out"], ResultBound::Zero, LOCK;
+    /// flock(2) without waiting: handle, kind.
+    LockWhole = 75, "lock_whole", ["handle", "kind"], ResultBound::Zero, LOCK;
     /// Reads standard input: stream (always 0), offset, length. Gives bytes read, 0 at the end.
     ConsoleRead = 16, "console_read", ["stream", "buffer", "length"], ResultBound::AtMostArg(2), READ;
     /// Writes standard output or error: stream (1 or 2), offset, length. Gives bytes written.

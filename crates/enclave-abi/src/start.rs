@@ -13,7 +13,7 @@ use crate::window::{Offset, OutOfWindow, Region, Window};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CASEMATE");
 
 /// Changes with every change of this crate that the other side would notice.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Bit of [`StartBlock::flags`]: the host can do EDMM.
 pub const FLAG_EDMM: u64 = 1 << 0;
@@ -50,7 +50,7 @@ const MAX_ID: u64 = 0xffff_fffe;
 const MAX_PID: u64 = 0x7fff_ffff;
 
 /// The number of words, magic and version included.
-const WORDS: usize = 34;
+const WORDS: usize = 37;
 
 /// The start-up block. Strings in regions have no NUL; a region of length 0 is "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,9 @@ pub struct StartBlock {
     pub argv: StringTable,
     /// Environment.
     pub env: StringTable,
+    /// Mounts beyond the root directory, in the order of their numbers in host calls: `rw:` or `ro:` and the absolute path
+    /// of a directory or file of the host's; `tmpfs:` and the path of one more file system in memory, which has no number.
+    pub mounts: StringTable,
     /// CPUID table.
     pub cpuid: CpuidTable,
     /// The blob, all of the above.
@@ -194,6 +197,9 @@ impl StartBlock {
             self.env.region.offset.0,
             self.env.region.len,
             self.env.count,
+            self.mounts.region.offset.0,
+            self.mounts.region.len,
+            self.mounts.count,
             self.cpuid.offset.0,
             self.cpuid.count,
             self.blob.offset.0,
@@ -260,6 +266,9 @@ impl StartBlock {
             env,
             env_len,
             env_count,
+            mounts,
+            mounts_len,
+            mounts_count,
             cpuid,
             cpuid_count,
             blob,
@@ -288,6 +297,7 @@ impl StartBlock {
             cwd: region(cwd, cwd_len),
             argv: StringTable { region: region(argv, argv_len), count: argv_count },
             env: StringTable { region: region(env, env_len), count: env_count },
+            mounts: StringTable { region: region(mounts, mounts_len), count: mounts_count },
             cpuid: CpuidTable { offset: Offset(cpuid), count: cpuid_count },
             blob: region(blob, blob_len),
             arena: region(arena, arena_len),
@@ -325,6 +335,7 @@ impl StartBlock {
             ("the working directory", self.cwd, MAX_PATH),
             ("the arguments", self.argv.region, whole),
             ("the environment", self.env.region, whole),
+            ("the mounts", self.mounts.region, whole),
             ("the CPUID table", cpuid, whole),
         ] {
             // What is not given is nowhere.
@@ -353,6 +364,7 @@ impl StartBlock {
             // A string takes at least its NUL.
             ("the number of arguments", self.argv.count, 0..=self.argv.region.len),
             ("the number of environment strings", self.env.count, 0..=self.env.region.len),
+            ("the number of mounts", self.mounts.count, 0..=self.mounts.region.len),
             ("rows", self.rows, 0..=terminal),
             ("columns", self.columns, 0..=terminal),
         ] {

@@ -45,6 +45,7 @@ fn honest(window: Window<'_>) -> StartBlock {
         cwd: blob.bytes(b"/").unwrap(),
         argv: blob.strings(strings(&["ls", "", "-l"])).unwrap(),
         env: blob.strings(strings(&["A=1", "PATH=/bin:/usr/bin"])).unwrap(),
+        mounts: blob.strings(strings(&["rw:/srv", "tmpfs:/var/cache"])).unwrap(),
         cpuid: blob.cpuid(&CPUID).unwrap(),
         blob: layout.blob(),
         arena: layout.arena(),

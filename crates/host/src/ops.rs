@@ -14,8 +14,10 @@ use casemate_sgx::platform::{Enclave, PlatformError};
 
 use crate::console;
 use crate::family::Family;
+use crate::files::mounted::mode;
 use crate::files::{Files, MAX_PATH};
 use crate::park::Parking;
+use crate::raw::lock::Record;
 
 #[cfg(test)]
 mod tests;
@@ -57,34 +59,66 @@ impl Server {
     }
 
     fn call(&mut self, op: Op, args: [u64; 6]) -> Result<u64, Errno> {
-        let [a, b, c, d, ..] = args;
+        let [a, b, c, d, e, f] = args;
         let service = Arc::clone(&self.service);
         let files = &service.files;
         match op {
-            Op::Open => files.open(&service.path(a, b)?, c),
+            Op::Open => {
+                let path = service.path(a, b)?;
+                match files.mount(e)? {
+                    None => files.open(&path, c),
+                    Some(mount) => files.open_in(mount, &path, c, d),
+                }
+            }
             Op::Close => files.close(a).map(|()| 0),
             Op::Read => self.fill(b, c, |buffer| files.read(a, buffer, d)),
-            // Nothing is ever opened for writing.
-            Op::Write => Err(Errno::EBADF),
+            Op::Write => files.write(a, &service.bytes(b, c)?, d).and_then(count),
             Op::Stat => {
                 let out = service.out(b, STAT_BYTES)?;
                 files.stat(a)?.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
             Op::StatAt => {
                 let out = service.out(d, STAT_BYTES)?;
-                let stat = files.stat_at(&service.path(a, b)?, c == 0)?;
+                let path = service.path(a, b)?;
+                let stat = match files.mount(e)? {
+                    None => files.stat_at(&path, c == 0)?,
+                    Some(mount) => mount.stat_at(&path)?,
+                };
                 stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
             Op::ReadLink => {
                 let path = service.path(a, b)?;
-                self.fill(c, d, |buffer| files.read_link(&path, buffer))
+                let mount = files.mount(e)?;
+                self.fill(c, d, |buffer| match mount {
+                    None => files.read_link(&path, buffer),
+                    Some(mount) => mount.read_link(&path, buffer),
+                })
             }
             Op::ReadDir => self.fill(b, c, |buffer| files.read_dir(a, buffer, d)),
             Op::StatFs => {
                 let out = service.out(c, STAT_FS_BYTES)?;
-                let stat = files.stat_fs(&service.path(a, b)?)?;
+                let path = service.path(a, b)?;
+                let stat = match files.mount(d)? {
+                    None => files.stat_fs(&path)?,
+                    Some(mount) => mount.stat_fs(&path)?,
+                };
                 stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
+            Op::MakeDirectory | Op::Remove | Op::SymbolicLink | Op::Rename | Op::Link => {
+                service.change_names(op, args).map(|()| 0)
+            }
+            Op::Change => files.change(a, b, [c, d, e, f]).map(|()| 0),
+            Op::Truncate => files.truncate(a, b).map(|()| 0),
+            Op::Sync => files.sync(a, b != 0).map(|()| 0),
+            Op::Allocate => files.allocate(a, b, c, d).map(|()| 0),
+            Op::Lock => files.lock(a, b, Record { kind: c, start: d, length: e, process: 0 }).map(|()| 0),
+            Op::TestLock => {
+                let out = service.out(f, 4 * WORD)?;
+                let found = files.test_lock(a, b, Record { kind: c, start: d, length: e, process: 0 })?;
+                let words = [found.kind, found.start, found.length, found.process];
+                service.window.store_words(out, &words).map(|()| 0).map_err(|_| Errno::EFAULT)
+            }
+            Op::LockWhole => files.lock_whole(a, b).map(|()| 0),
             Op::ConsoleRead => self.fill(b, c, |buffer| console::read(a, buffer)),
             Op::ConsoleWrite => console::write(a, &service.bytes(b, c)?).and_then(count),
             Op::ConsolePoll => console::wait(a, b),
@@ -176,6 +210,20 @@ impl Service {
             true => Err(Errno::ENOENT),
             false if path.contains(&0) => Err(Errno::EINVAL),
             false => Ok(path),
+        }
+    }
+
+    /// Calls that make, move and remove names of a mount.
+    fn change_names(&self, op: Op, args: [u64; 6]) -> Result<(), Errno> {
+        let [a, b, c, d, e, f] = args;
+        let mount = |number| self.files.mount(number)?.ok_or(Errno::EROFS);
+        match op {
+            Op::MakeDirectory => mount(d)?.make_directory(&self.path(a, b)?, mode(c)?),
+            Op::Remove => mount(d)?.remove(&self.path(a, b)?, c != 0),
+            Op::SymbolicLink => mount(e)?.symbolic_link(&self.path(a, b)?, &self.path(c, d)?),
+            Op::Rename => mount(f)?.rename(&self.path(a, b)?, &self.path(c, d)?, e),
+            Op::Link => mount(e)?.link(&self.path(a, b)?, &self.path(c, d)?),
+            _ => Err(Errno::ENOSYS),
         }
     }
 

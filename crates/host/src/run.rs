@@ -14,7 +14,9 @@ use crate::clock::{ClockPage, Moment};
 use crate::error::RunError;
 use crate::family::{Family, Link};
 use crate::files::Files;
+use crate::files::mounted::Mounted;
 use crate::image::Image;
+use crate::mount::{self, Mount};
 use crate::ops::Service;
 use crate::park::Parking;
 use crate::plan::{self, Plan};
@@ -37,6 +39,10 @@ pub struct RunOptions {
     pub env: Vec<(OsString, OsString)>,
     /// The directory that is its `/`, read only.
     pub rootfs: PathBuf,
+    /// What of the host's the program may use besides, and where it sees it.
+    pub mounts: Vec<Mount>,
+    /// Paths of more file systems in memory.
+    pub tmpfs: Vec<String>,
     /// Bytes of program memory.
     pub heap: u64,
     /// vCPUs, 1 to 16.
@@ -95,8 +101,13 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     plan::check_heap(options.heap)?;
     let sigstruct = options.sigstruct.as_deref().map(signing::load).transpose()?;
     raise_file_limit();
-    let files = Files::new(&options.rootfs)
+    let mut files = Files::new(&options.rootfs)
         .map_err(|source| RunError::Rootfs { rootfs: options.rootfs.clone(), source: source.into() })?;
+    for mount in &options.mounts {
+        let mounted = Mounted::new(&mount.host, &mount.guest, mount.read_only)
+            .map_err(|source| RunError::file("mount", &mount.host, source))?;
+        files.add(mounted);
+    }
     let program = if child { Program::default() } else { program(options, &files)? };
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
@@ -162,7 +173,8 @@ fn program(options: &RunOptions, files: &Files) -> Result<Program, RunError> {
     let cwd = start::working_directory(&options.rootfs);
     let path = program::find(files, &options.rootfs, &options.program, &env, &cwd)?;
     let args = [&options.program].into_iter().chain(&options.args);
-    Ok(Program { path, args: args.map(|arg| arg.as_bytes().to_vec()).collect(), env, cwd })
+    let args = args.map(|arg| arg.as_bytes().to_vec()).collect();
+    Ok(Program { path, args, env, cwd, mounts: mount::strings(&options.mounts, &options.tmpfs) })
 }
 
 /// The program's files are this process's: it may have as many as the system allows.

@@ -36,6 +36,8 @@ pub(crate) struct Program {
     pub(crate) env: Vec<Vec<u8>>,
     /// Its working directory under the root directory, absolute.
     pub(crate) cwd: Vec<u8>,
+    /// Mounts, as the start-up block has them.
+    pub(crate) mounts: Vec<Vec<u8>>,
 }
 
 /// What the enclave is told of itself.
@@ -79,6 +81,7 @@ fn blob_len(program: &Program, hostname: &[u8], cpuid: &[CpuidEntry]) -> u64 {
         length(&program.cwd),
         strings(&program.args),
         strings(&program.env),
+        strings(&program.mounts),
         entries,
     ]
     .into_iter()
@@ -118,6 +121,7 @@ fn fill(
         cwd: blob.bytes(&program.cwd).map_err(wrong)?,
         argv: blob.strings(program.args.iter().map(Vec::as_slice)).map_err(wrong)?,
         env: blob.strings(program.env.iter().map(Vec::as_slice)).map_err(wrong)?,
+        mounts: blob.strings(program.mounts.iter().map(Vec::as_slice)).map_err(wrong)?,
         cpuid: blob.cpuid(cpuid).map_err(wrong)?,
         blob: layout.blob(),
         arena: layout.arena(),
@@ -182,6 +186,7 @@ mod tests {
             args: vec![b"true".to_vec(), b"".to_vec()],
             env: vec![b"A=b".to_vec()],
             cwd: b"/".to_vec(),
+            mounts: vec![b"ro:/srv".to_vec()],
         }
     }
 

@@ -13,7 +13,7 @@ use casemate_enclave_abi::{AtomicU64, Errno, ExitStatus, Region, StartBlock, Win
 
 use crate::arch::frame::Frame;
 use crate::arch::{entry, layout, vcpu::Vcpu};
-use crate::fs::Files;
+use crate::fs::{Files, namespace};
 use crate::memory::EnclavePages;
 use crate::process::{self, AddressSpace};
 use crate::sched::{self, Thread};
@@ -79,6 +79,11 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         address_space(dynamic, start.heap_size),
         Files::new(&start, text(window, start.cwd)),
     );
+    let mounts: Vec<String> = strings(window, start.mounts)
+        .iter()
+        .map(|mount| String::from_utf8_lossy(mount).into_owned())
+        .collect();
+    namespace::init(&mounts);
     let thread = if start.flags & FLAG_CHILD == 0 {
         first_thread(window, &start)
     } else {

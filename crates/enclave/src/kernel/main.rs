@@ -26,5 +26,6 @@ mod sched;
 mod signal;
 mod stats;
 mod syscall;
+mod timers;
 mod user;
 mod vdso;

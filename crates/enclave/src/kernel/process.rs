@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use casemate_enclave_abi::{ExitStatus, StartBlock};
 use spin::{Mutex, Once};
 
-use crate::fs::Files;
+use crate::fs::{Files, mapped};
 use crate::host;
 use crate::memory::EnclavePages;
 use crate::sched::Thread;
@@ -98,12 +98,14 @@ impl Process {
 
     /// Ends the program by exit_group(2).
     pub(crate) fn exit(&self, code: u8) -> ! {
+        mapped::flush_all();
         syscall::print_counters();
         host::exit(ExitStatus::Code(code))
     }
 
     /// Ends the program by a signal.
     pub(crate) fn kill(&self, signal: u8) -> ! {
+        mapped::flush_all();
         syscall::print_counters();
         host::exit(ExitStatus::Signal(signal))
     }

@@ -55,6 +55,26 @@ pub(crate) fn write(address: u64, from: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Copies `from` into guest memory, whether the program may write there or not.
+pub(crate) fn overwrite(address: u64, from: &[u8]) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    let prot = space.find(address).ok_or(Errno::EFAULT)?.vma.prot;
+    let range = Range::covering(address, from.len() as u64).ok_or(Errno::EFAULT)?;
+    let closed = !prot.contains(Prot::W);
+    if closed {
+        space.protect(range.start(), range.len(), Prot::RW).map_err(errno)?;
+    }
+    let writable = checked(&mut space, address, from.len(), Access::Write);
+    if writable.is_ok() {
+        // SAFETY: the range is mapped, writable and committed while the address space is locked.
+        unsafe { pointer(address).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+    }
+    if closed {
+        space.protect(range.start(), range.len(), prot).map_err(errno)?;
+    }
+    writable
+}
+
 /// Runs `f` on guest memory as it lies there, for transfers that need no copy in between. The address space stays locked,
 /// so `f` must not use it.
 pub(crate) fn with_bytes<T>(address: u64, length: usize, f: impl FnOnce(&[u8]) -> T) -> Result<T, Errno> {

@@ -24,6 +24,7 @@ mod process;
 mod sched;
 mod signal;
 mod syscall;
+mod timers;
 mod user;
 
 mod against_linux;

@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptor;
 pub(crate) mod entry;
+pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod tsc;

@@ -9,7 +9,7 @@ use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
 use super::wait::WaitQueue;
-use super::{Carried, Cookie, Epoll};
+use super::{Carried, Cookie, Epoll, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -161,9 +161,35 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// fsync(2).
-    fn sync(&self) -> Result<(), Errno> {
+    /// fallocate(2), with its mode.
+    fn allocate(&self, _mode: u32, _offset: u64, _length: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2), or fdatasync(2).
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// Takes or gives back a lock on a range for others than this program: whose, kind, start, length.
+    fn lock(&self, _whose: u64, _kind: u64, _start: u64, _length: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// The lock of another program's that is in the way: kind, start, length, process.
+    fn test_lock(
+        &self,
+        _whose: u64,
+        _kind: u64,
+        _start: u64,
+        _length: u64,
+    ) -> Result<Option<[u64; 4]>, Errno> {
+        Ok(None)
+    }
+
+    /// flock(2) for others than this program.
+    fn lock_whole(&self, _kind: u64) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// fchmod(2), fchown(2), futimens(2).
@@ -183,6 +209,16 @@ pub(crate) trait File: Send + Sync {
 
     /// It, if it is an epoll instance.
     fn epoll(&self) -> Option<&Epoll> {
+        None
+    }
+
+    /// It, if it is a timer.
+    fn timer(&self) -> Option<&TimerFd> {
+        None
+    }
+
+    /// It, if it is a set of signals.
+    fn signals(&self) -> Option<&SignalFd> {
         None
     }
 

@@ -15,6 +15,11 @@ use super::open_file::OpenFile;
 /// The most that is moved while guest memory and the file are locked.
 const CHUNK: usize = 1 << 20;
 
+/// FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE.
+const KEEP_SIZE: u32 = 1;
+const PUNCH_HOLE: u32 = 2;
+const ZERO_RANGE: u32 = 0x10;
+
 /// A file, opened.
 pub(super) struct MemoryFile {
     pub(super) node: Arc<Node>,
@@ -129,7 +134,22 @@ impl File for MemoryFile {
         self.node.truncate(size, now())
     }
 
-    fn sync(&self) -> Result<(), Errno> {
+    fn allocate(&self, mode: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        let end = offset.saturating_add(length);
+        match mode & !KEEP_SIZE {
+            0 => {}
+            PUNCH_HOLE if mode & KEEP_SIZE != 0 => self.node.punch(offset, length)?,
+            ZERO_RANGE => self.node.punch(offset, length)?,
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        // Memory is given when it is written.
+        if mode & KEEP_SIZE == 0 && end > self.node.size() {
+            self.truncate(end)?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Ok(())
     }
 

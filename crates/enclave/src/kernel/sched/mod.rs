@@ -148,7 +148,12 @@ fn arrived() {
 #[unsafe(no_mangle)]
 extern "C" fn thread_started() {
     arrived();
-    cpu::set_fs_base(current().first_fs_base());
+    let thread = current();
+    if let Some(main) = thread.main() {
+        drop(thread);
+        main();
+    }
+    cpu::set_fs_base(thread.first_fs_base());
 }
 
 impl Thread {

@@ -56,6 +56,8 @@ pub(crate) struct Thread {
     pub(crate) name: Mutex<[u8; 16]>,
     /// Signals may be pending that are not blocked: look before going back to guest code.
     pub(crate) attention: AtomicBool,
+    /// What it runs, if it is the kernel's own and never goes to guest code.
+    main: Option<fn() -> !>,
 }
 
 // SAFETY: `stack_pointer` and `area` are used only by the vCPU on which the thread runs, or by
@@ -100,7 +102,23 @@ impl Thread {
             signals: Mutex::new(signals),
             name: Mutex::new([0; 16]),
             attention: AtomicBool::new(false),
+            main: None,
         }))
+    }
+
+    /// A thread of the kernel's own, which runs `main`.
+    pub(crate) fn of_kernel(id: u32, main: fn() -> !) -> Arc<Self> {
+        let frame = Frame::starting_at(0, 0);
+        let mut thread =
+            Self::new(id, &frame, 0, None, Signals::default()).expect("memory for a thread of the kernel's");
+        if let Some(thread) = Arc::get_mut(&mut thread) {
+            thread.main = Some(main);
+        }
+        thread
+    }
+
+    pub(super) fn main(&self) -> Option<fn() -> !> {
+        self.main
     }
 
     /// Its id, as gettid(2) says.

@@ -3,6 +3,7 @@
 mod file;
 mod futex;
 mod identity;
+mod interval;
 mod memory;
 mod process;
 mod signal;

@@ -3,7 +3,7 @@
 use super::Support::{Full, Partial, Refused};
 use crate::family::{children, exec};
 
-use super::{Call, file, futex, identity, memory, process, signal, system, thread, time};
+use super::{Call, file, futex, identity, interval, memory, process, signal, system, thread, time};
 
 /// Numbers below this can be in the table (`arch/x86/entry/syscalls/syscall_64.tbl` ends in the 460s).
 const LIMIT: usize = 512;
@@ -23,12 +23,12 @@ macro_rules! calls {
 }
 
 calls! {
-    9 mmap(6) Partial "files are copied in; shared mappings of files are private copies" => memory::mmap;
+    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before" => memory::mmap;
     10 mprotect(3) Full "" => memory::mprotect;
     11 munmap(2) Full "" => memory::munmap;
     12 brk(1) Full "" => memory::brk;
     25 mremap(5) Full "" => memory::mremap;
-    26 msync(3) Partial "nothing is written back: mappings of files are copies" => memory::msync;
+    26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
 
@@ -41,6 +41,24 @@ calls! {
     131 sigaltstack(2) Full "" => signal::sigaltstack;
     200 tkill(2) Full "" => signal::tkill;
     234 tgkill(3) Full "" => signal::tgkill;
+
+    34 pause(0) Full "" => signal::pause;
+    36 getitimer(2) Partial "CPU time is the time that the program has run" => interval::getitimer;
+    37 alarm(1) Full "" => interval::alarm;
+    38 setitimer(3) Partial "CPU time is the time that the program has run" => interval::setitimer;
+    128 rt_sigtimedwait(4) Full "" => signal::rt_sigtimedwait;
+    129 rt_sigqueueinfo(3) Partial "only to this process" => signal::rt_sigqueueinfo;
+    222 timer_create(3) Partial "CPU time is the time that the program has run" => interval::timer_create;
+    223 timer_settime(4) Full "" => interval::timer_settime;
+    224 timer_gettime(2) Full "" => interval::timer_gettime;
+    225 timer_getoverrun(1) Full "" => interval::timer_getoverrun;
+    226 timer_delete(1) Full "" => interval::timer_delete;
+    282 signalfd(3) Full "" => file::special::signalfd;
+    283 timerfd_create(2) Partial "a change of the clock cancels nothing" => file::special::timerfd_create;
+    286 timerfd_settime(4) Partial "a change of the clock cancels nothing" => file::special::timerfd_settime;
+    287 timerfd_gettime(2) Full "" => file::special::timerfd_gettime;
+    289 signalfd4(4) Full "" => file::special::signalfd4;
+    297 rt_tgsigqueueinfo(4) Partial "only to this process" => signal::rt_tgsigqueueinfo;
 
     24 sched_yield(0) Full "" => thread::sched_yield;
     39 getpid(0) Full "" => thread::getpid;
@@ -73,7 +91,7 @@ calls! {
 
     0 read(3) Full "" => file::io::read;
     1 write(3) Full "" => file::io::write;
-    2 open(3) Partial "what is the host's is read only" => file::open::open;
+    2 open(3) Partial "the root directory is read only" => file::open::open;
     3 close(1) Full "" => file::open::close;
     4 stat(2) Full "" => file::stat::stat;
     5 fstat(2) Full "" => file::stat::fstat;
@@ -91,31 +109,31 @@ calls! {
     32 dup(1) Full "" => file::descriptor::dup;
     33 dup2(2) Full "" => file::descriptor::dup2;
     40 sendfile(4) Partial "a copy" => file::transfer::sendfile;
-    72 fcntl(3) Partial "locks never conflict; pipes keep their size; no leases, no signals" => file::descriptor::fcntl;
-    73 flock(2) Partial "never conflicts: there is one process" => file::descriptor::flock;
+    72 fcntl(3) Partial "deadlocks of waiting locks are not found; no leases, no signals" => file::descriptor::fcntl;
+    73 flock(2) Full "" => file::lock::flock;
     74 fsync(1) Full "" => file::descriptor::fsync;
-    75 fdatasync(1) Full "" => file::descriptor::fsync;
-    76 truncate(2) Partial "in memory only" => file::names::truncate;
+    75 fdatasync(1) Full "" => file::descriptor::fdatasync;
+    76 truncate(2) Partial "the root directory is read only" => file::names::truncate;
     77 ftruncate(2) Full "" => file::names::ftruncate;
     78 getdents(3) Full "" => file::directory::getdents;
     79 getcwd(2) Full "" => file::directory::getcwd;
     80 chdir(1) Partial "permission to search is not asked for" => file::directory::chdir;
     81 fchdir(1) Partial "permission to search is not asked for" => file::directory::fchdir;
-    82 rename(2) Partial "in memory only" => file::names::rename;
-    83 mkdir(2) Partial "in memory only" => file::names::mkdir;
-    84 rmdir(1) Partial "in memory only" => file::names::rmdir;
-    85 creat(2) Partial "in memory only" => file::open::creat;
-    86 link(2) Partial "in memory only" => file::names::link;
-    87 unlink(1) Partial "in memory only" => file::names::unlink;
-    88 symlink(2) Partial "in memory only" => file::names::symlink;
+    82 rename(2) Partial "the root directory is read only" => file::names::rename;
+    83 mkdir(2) Partial "the root directory is read only" => file::names::mkdir;
+    84 rmdir(1) Partial "the root directory is read only" => file::names::rmdir;
+    85 creat(2) Partial "the root directory is read only" => file::open::creat;
+    86 link(2) Partial "the root directory is read only" => file::names::link;
+    87 unlink(1) Partial "the root directory is read only" => file::names::unlink;
+    88 symlink(2) Partial "the root directory is read only" => file::names::symlink;
     89 readlink(3) Full "" => file::stat::readlink;
-    90 chmod(2) Partial "in memory only" => file::names::chmod;
-    91 fchmod(2) Partial "in memory only" => file::names::fchmod;
-    92 chown(3) Partial "in memory only, by anybody" => file::names::chown;
-    93 fchown(3) Partial "in memory only, by anybody" => file::names::fchown;
-    94 lchown(3) Partial "in memory only, by anybody" => file::names::lchown;
+    90 chmod(2) Partial "the root directory is read only" => file::names::chmod;
+    91 fchmod(2) Partial "the root directory is read only" => file::names::fchmod;
+    92 chown(3) Partial "in memory by anybody; the root directory is read only" => file::names::chown;
+    93 fchown(3) Partial "in memory by anybody; the root directory is read only" => file::names::fchown;
+    94 lchown(3) Partial "in memory by anybody; the root directory is read only" => file::names::lchown;
     95 umask(1) Full "" => file::descriptor::umask;
-    132 utime(2) Partial "in memory only" => file::names::utime;
+    132 utime(2) Partial "the root directory is read only" => file::names::utime;
     133 mknod(3) Refused "no devices and no named pipes are made" => file::refused::not_permitted;
     137 statfs(2) Full "" => file::stat::statfs;
     138 fstatfs(2) Full "" => file::stat::fstatfs;
@@ -142,20 +160,20 @@ calls! {
     221 fadvise64(4) Partial "checked, and changes nothing" => file::transfer::fadvise64;
     232 epoll_wait(4) Full "" => file::epoll::wait;
     233 epoll_ctl(4) Partial "instances in instances one level deep; EPOLLEXCLUSIVE wakes everybody" => file::epoll::control;
-    235 utimes(2) Partial "in memory only" => file::names::utimes;
+    235 utimes(2) Partial "the root directory is read only" => file::names::utimes;
     253 inotify_init(0) Refused "files of the host cannot be watched" => file::refused::not_there;
-    257 openat(4) Partial "what is the host's is read only" => file::open::openat;
-    258 mkdirat(3) Partial "in memory only" => file::names::mkdirat;
+    257 openat(4) Partial "the root directory is read only" => file::open::openat;
+    258 mkdirat(3) Partial "the root directory is read only" => file::names::mkdirat;
     259 mknodat(4) Refused "no devices and no named pipes are made" => file::refused::not_permitted;
-    260 fchownat(5) Partial "in memory only, by anybody" => file::names::fchownat;
-    261 futimesat(3) Partial "in memory only" => file::names::futimesat;
+    260 fchownat(5) Partial "in memory by anybody; the root directory is read only" => file::names::fchownat;
+    261 futimesat(3) Partial "the root directory is read only" => file::names::futimesat;
     262 newfstatat(4) Full "" => file::stat::newfstatat;
-    263 unlinkat(3) Partial "in memory only" => file::names::unlinkat;
-    264 renameat(4) Partial "in memory only" => file::names::renameat;
-    265 linkat(5) Partial "in memory only; not from a descriptor alone" => file::names::linkat;
-    266 symlinkat(3) Partial "in memory only" => file::names::symlinkat;
+    263 unlinkat(3) Partial "the root directory is read only" => file::names::unlinkat;
+    264 renameat(4) Partial "the root directory is read only" => file::names::renameat;
+    265 linkat(5) Partial "not from a descriptor alone; the root directory is read only" => file::names::linkat;
+    266 symlinkat(3) Partial "the root directory is read only" => file::names::symlinkat;
     267 readlinkat(4) Full "" => file::stat::readlinkat;
-    268 fchmodat(3) Partial "in memory only" => file::names::fchmodat;
+    268 fchmodat(3) Partial "the root directory is read only" => file::names::fchmodat;
     269 faccessat(3) Partial "supplementary groups do not count" => file::stat::faccessat;
     270 pselect6(6) Full "" => file::poll::pselect6;
     271 ppoll(5) Full "" => file::poll::ppoll;
@@ -163,10 +181,10 @@ calls! {
     276 tee(4) Refused "programs then copy" => file::refused::not_possible;
     277 sync_file_range(4) Full "" => file::transfer::sync_file_range;
     278 vmsplice(4) Refused "programs then copy" => file::refused::not_possible;
-    280 utimensat(4) Partial "in memory only" => file::names::utimensat;
+    280 utimensat(4) Partial "the root directory is read only" => file::names::utimensat;
     281 epoll_pwait(6) Full "" => file::epoll::pwait;
     284 eventfd(1) Full "" => file::descriptor::eventfd;
-    285 fallocate(4) Partial "in memory only, and nothing is set aside" => file::names::fallocate;
+    285 fallocate(4) Partial "in memory nothing is set aside" => file::names::fallocate;
     290 eventfd2(2) Full "" => file::descriptor::eventfd2;
     291 epoll_create1(1) Full "" => file::epoll::create1;
     292 dup3(3) Full "" => file::descriptor::dup3;
@@ -189,7 +207,7 @@ calls! {
     437 openat2(4) Partial "no RESOLVE flags" => file::open::openat2;
     439 faccessat2(4) Partial "supplementary groups do not count" => file::stat::faccessat2;
     441 epoll_pwait2(6) Full "" => file::epoll::pwait2;
-    452 fchmodat2(4) Partial "in memory only" => file::names::fchmodat2;
+    452 fchmodat2(4) Partial "the root directory is read only" => file::names::fchmodat2;
 
     41 socket(3) Refused "sockets come with a later version" => file::refused::no_sockets;
     53 socketpair(4) Refused "sockets come with a later version" => file::refused::no_sockets;
