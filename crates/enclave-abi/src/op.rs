@@ -49,6 +49,20 @@ pub const POLL_STDERR: u64 = 4;
 /// Request kind of [`Op::Terminal`]: the window's size, as two words, rows and columns.
 pub const TERMINAL_WINDOW_SIZE: u64 = 1;
 
+/// Kinds of [`Op::Group`]: getpgid(2), setpgid(2), getsid(2), setsid(2), getppid(2).
+pub const GROUP_GETPGID: u64 = 1;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETPGID: u64 = 2;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETSID: u64 = 3;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETSID: u64 = 4;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETPPID: u64 = 5;
+
+/// The most records of [`Op::PollPipes`].
+pub const MAX_POLLED: u64 = 1024;
+
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBound {
@@ -350,6 +364,42 @@ ops! {
     ModifyTypes = 34, "modify_types", ["enclave offset", "length", "page type"], ResultBound::PagesAtMostArg(1), EDMM;
     /// `SGX_IOC_ENCLAVE_REMOVE_PAGES`: offset in the enclave, length. Gives bytes done.
     RemovePages = 35, "remove_pages", ["enclave offset", "length"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// Starts another enclave in a process of its own, a child of this one. Gives its process id, which names it as child
+    /// below.
+    Spawn = 96, "spawn", [], ResultBound::Handle, &[Errno::EAGAIN, Errno::ENOMEM, Errno::ENOSYS, Errno::EIO];
+    /// Writes to the channel to a child: child (0: to the parent), offset, length. Gives bytes written.
+    ChannelWrite = 97, "channel_write", ["child", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Reads from the channel to a child: child (0: to the parent), offset, length. Gives bytes read, 0 when the other side
+    /// is gone.
+    ChannelRead = 98, "channel_read", ["child", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Passes a pipe to a child: child, handle of [`Op::Pipe`].
+    ChannelPass = 99, "channel_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next pipe that the parent has passed. Gives a handle of pipes.
+    ChannelTake = 100, "channel_take", [], ResultBound::Handle, READ;
+    /// Forgets the channel to a child.
+    ChannelClose = 101, "channel_close", ["child"], ResultBound::Zero, &[Errno::EBADF];
+    /// Looks for a child that has changed: process id, 0, or -1 or below, as waitpid(2) has them; its options; where to put
+    /// the status, a word. Gives the child's process id, or 0. Does not block.
+    WaitChild = 102, "wait_child", ["pid", "options", "out"], ResultBound::Handle, &[Errno::ECHILD, Errno::EINVAL];
+    /// Sends a signal to processes of this family: process id, or a number below 1 as kill(2) has it; signal.
+    Kill = 103, "kill", ["pid", "signal"], ResultBound::Zero, &[Errno::EINVAL, Errno::EPERM, Errno::ESRCH];
+    /// Asks or sets what a process belongs to: one of the `GROUP_` kinds, process id (0: this one), process group.
+    Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
+        &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
+    /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
+    /// words.
+    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
+    /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
+    PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
+    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Closes a handle of a pipe.
+    PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
+    /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
+    /// `POLL` bits wanted, which become those that are there), how many, mask of console streams, timeout in ns. Gives the
+    /// mask of console streams that are ready.
+    PollPipes = 109, "poll_pipes", ["records", "count", "streams", "timeout ns"], ResultBound::BitsOfArg(2),
+        &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
     /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.

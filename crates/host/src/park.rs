@@ -66,6 +66,11 @@ impl Parking {
         Ok(())
     }
 
+    /// The control page of a vCPU.
+    pub(crate) fn control(&self, vcpu: u64) -> Option<Control<'static>> {
+        self.bed(vcpu).map(|bed| bed.control)
+    }
+
     fn bed(&self, vcpu: u64) -> Option<&Bed> {
         self.beds.get(usize::try_from(vcpu).ok()?)
     }

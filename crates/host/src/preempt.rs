@@ -28,6 +28,15 @@ impl Preemption {
         self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).push((thread, control));
     }
 
+    /// Interrupts every vCPU that executes inside.
+    pub(crate) fn interrupt(&self) {
+        for (thread, control) in self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if control.inside.load(Ordering::SeqCst) != 0 {
+                signal::interrupt(*thread, signal::preemption_signal());
+            }
+        }
+    }
+
     /// Interrupts every vCPU that executes inside and has set its `preempt` word.
     fn tick(&self) {
         for (thread, control) in self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).iter() {

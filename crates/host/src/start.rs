@@ -7,7 +7,7 @@ use std::path::Path;
 use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
 use casemate_enclave_abi::start::{
-    FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
+    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;
@@ -48,6 +48,8 @@ pub(crate) struct Machine {
     pub(crate) edmm: bool,
     pub(crate) emulated: bool,
     pub(crate) trace: u64,
+    /// Another enclave says what it shall run.
+    pub(crate) child: bool,
 }
 
 /// Makes a window and writes the start-up block into it.
@@ -133,6 +135,7 @@ fn flags(machine: Machine) -> u64 {
     [
         (machine.edmm, FLAG_EDMM),
         (machine.emulated, FLAG_EMULATED),
+        (machine.child, FLAG_CHILD),
         (stdin().is_terminal(), FLAG_STDIN_TERMINAL),
         (stdout().is_terminal(), FLAG_STDOUT_TERMINAL),
         (stderr().is_terminal(), FLAG_STDERR_TERMINAL),
@@ -174,7 +177,8 @@ mod tests {
     use super::*;
     use casemate_enclave_abi::split_strings;
 
-    const MACHINE: Machine = Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1 };
+    const MACHINE: Machine =
+        Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1, child: false };
 
     fn program() -> Program {
         Program {

@@ -13,6 +13,7 @@ mod boot;
 mod clock;
 mod cpuid;
 mod exception;
+mod family;
 mod fault;
 mod fs;
 mod heap;

@@ -1,5 +1,6 @@
 //! All of this crate's unsafe code: memory, the entry into the enclave, signals, single instructions.
 
+pub(crate) mod descriptor;
 pub(crate) mod entry;
 pub(crate) mod lock;
 pub(crate) mod memory;

@@ -13,10 +13,10 @@ use casemate_enclave::vfs::flags::{open, poll};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
-use super::devices;
 use super::file::File;
 use super::open_file::OpenFile;
 use super::wait::{self, Awaited, WaitQueue};
+use super::{Carried, devices};
 
 const NAME: &str = "anon_inode:[eventpoll]";
 
@@ -150,6 +150,13 @@ impl Epoll {
         self.state.lock().interests.remove(&key(fd, file)).map(|_| ()).ok_or(Errno::ENOENT)
     }
 
+    /// All interests, for another enclave.
+    pub(crate) fn interests(&self) -> Vec<(i32, Arc<OpenFile>, Event)> {
+        let state = self.state.lock();
+        let each = state.interests.iter();
+        each.filter_map(|((fd, _), interest)| Some((*fd, interest.file.upgrade()?, interest.event))).collect()
+    }
+
     /// Open files that are watched, those behind the last reported one first.
     fn watched(&self) -> Vec<(Key, Arc<OpenFile>, Event, Option<u64>)> {
         let state = self.state.lock();
@@ -199,6 +206,7 @@ impl Epoll {
             // An edge that was reported comes again only with a change in here.
             if event.events & EDGE == 0 || reported != Some(changes(file.file())) {
                 awaited.streams |= wait::streams_for(file.file(), event.events);
+                file.file().outside(event.events, &mut awaited.pipes);
             }
         }
     }
@@ -240,6 +248,16 @@ impl File for Epoll {
         let mut awaited = Awaited::default();
         self.awaited(&mut awaited);
         awaited.streams
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Epoll)
+    }
+
+    fn outside(&self, _events: u32, pipes: &mut Vec<(u64, u64)>) {
+        let mut awaited = Awaited::default();
+        self.awaited(&mut awaited);
+        pipes.append(&mut awaited.pipes);
     }
 
     fn epoll(&self) -> Option<&Epoll> {

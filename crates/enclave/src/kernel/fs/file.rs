@@ -9,7 +9,7 @@ use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
 use super::wait::WaitQueue;
-use super::{Cookie, Epoll, SignalFd, TimerFd};
+use super::{Carried, Cookie, Epoll, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -226,6 +226,17 @@ pub(crate) trait File: Send + Sync {
     fn pipe_size(&self) -> Option<usize> {
         None
     }
+
+    /// What carries it to another enclave.
+    ///
+    /// # Errors
+    /// Of what must be done for that.
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Refused)
+    }
+
+    /// Pipes of the host's that must be asked for readiness, with the `POLL` bits to ask for.
+    fn outside(&self, _events: u32, _pipes: &mut Vec<(u64, u64)>) {}
 
     /// What `/proc/self/fd` shows instead of a path.
     fn label(&self) -> Option<String> {

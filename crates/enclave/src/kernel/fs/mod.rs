@@ -16,6 +16,7 @@
 //! What the host says is a hint as everywhere; its files are read only. Everything that can be written is memory of the
 //! enclave. No lock of this module is held over a host call but that of an open file's position.
 
+mod carry;
 mod console;
 mod devices;
 mod epoll;
@@ -44,13 +45,14 @@ use casemate_enclave::vfs::flags::mode;
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave_abi::Errno;
 
+pub(crate) use carry::{Carried, carried, in_memory, is_named, put_in_memory};
 pub(crate) use devices::fill_random;
 pub(crate) use epoll::{Epoll, Event};
 pub(crate) use eventfd::EventFd;
 pub(crate) use file::{Sink, Source};
 pub(crate) use listing::Cookie;
 pub(crate) use locks::{Lock, Owner as LockOwner};
-pub(crate) use memory_file::anonymous;
+pub(crate) use memory_file::{anonymous, contents};
 pub(crate) use open_file::OpenFile;
 pub(crate) use pipe::pipe;
 pub(crate) use proc::NODE_NAME;

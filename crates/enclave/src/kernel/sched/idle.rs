@@ -17,6 +17,7 @@ const SPIN: u64 = 40_000;
 pub(crate) fn idle() -> ! {
     let here = Vcpu::index();
     loop {
+        crate::family::news::look();
         if let Some(thread) = queue::pick(here) {
             // Where more waits than this vCPU takes, another is to come.
             queue::wake_one(here);

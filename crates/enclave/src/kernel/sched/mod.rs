@@ -44,8 +44,15 @@ pub(crate) fn start(thread: Arc<Thread>) {
 }
 
 /// Blocks the current thread until [`Thread::unpark`], or until the monotonic clock shows `deadline`. Returns at once, and
-/// takes the token, where an unpark came before. `false` where time ran out.
+/// takes the token, where an unpark came before. `false` where time ran out. While the program is halted it does not return.
 pub(crate) fn park(deadline: Option<u64>) -> bool {
+    let woken = park_once(deadline);
+    crate::family::halt::hold();
+    woken
+}
+
+/// The same for those who halt the program.
+pub(crate) fn park_once(deadline: Option<u64>) -> bool {
     let thread = current();
     if thread.take_token() {
         return true;

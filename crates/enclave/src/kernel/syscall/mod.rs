@@ -82,6 +82,8 @@ pub(crate) fn before_guest(frame: &mut Frame) {
     if Vcpu::take_need_resched() {
         sched::yield_now();
     }
+    crate::family::news::look();
+    crate::family::halt::before_guest();
     crate::signal::deliver(frame);
 }
 

@@ -1,6 +1,8 @@
 //! The table of system calls. Everything that is said about a call anywhere comes from here.
 
 use super::Support::{Full, Partial, Refused};
+use crate::family::{children, exec};
+
 use super::{Call, file, futex, identity, interval, memory, process, signal, system, thread, time};
 
 /// Numbers below this can be in the table (`arch/x86/entry/syscalls/syscall_64.tbl` ends in the 460s).
@@ -41,7 +43,7 @@ calls! {
     13 rt_sigaction(4) Full "" => signal::rt_sigaction;
     14 rt_sigprocmask(4) Full "" => signal::rt_sigprocmask;
     15 rt_sigreturn(0) Full "" => signal::rt_sigreturn;
-    62 kill(2) Partial "only to this process" => signal::kill;
+    62 kill(2) Partial "within the family of processes; others are not sent what faults raise" => signal::kill;
     127 rt_sigpending(2) Full "" => signal::rt_sigpending;
     130 rt_sigsuspend(2) Full "" => signal::rt_sigsuspend;
     131 sigaltstack(2) Full "" => signal::sigaltstack;
@@ -68,7 +70,7 @@ calls! {
 
     24 sched_yield(0) Full "" => thread::sched_yield;
     39 getpid(0) Full "" => thread::getpid;
-    56 clone(5) Partial "threads only" => thread::clone;
+    56 clone(5) Partial "threads and processes; no namespaces, no process descriptors, no shared descriptors" => thread::clone;
     60 exit(1) Full "" => thread::exit;
     157 prctl(5) Partial "names, dumpable, no_new_privs, parent-death signal, capability queries" => process::prctl;
     158 arch_prctl(2) Partial "FS base only" => thread::arch_prctl;
@@ -78,8 +80,8 @@ calls! {
     231 exit_group(1) Full "" => process::exit_group;
     273 set_robust_list(2) Full "" => thread::set_robust_list;
     274 get_robust_list(3) Full "" => thread::get_robust_list;
+    435 clone3(2) Partial "as clone" => thread::clone3;
     449 futex_waitv(5) Full "" => futex::waitv;
-    435 clone3(2) Partial "threads only" => thread::clone3;
 
     35 nanosleep(2) Full "" => time::nanosleep;
     96 gettimeofday(2) Full "" => time::gettimeofday;
@@ -88,11 +90,12 @@ calls! {
     229 clock_getres(2) Full "" => time::clock_getres;
     230 clock_nanosleep(4) Full "" => time::clock_nanosleep;
 
-    57 fork(0) Refused "processes come with a later version" => process::refuse;
-    58 vfork(0) Refused "processes come with a later version" => process::refuse;
-    59 execve(3) Refused "processes come with a later version" => process::refuse;
-    61 wait4(4) Partial "there are no children" => process::no_children;
-    247 waitid(5) Partial "there are no children" => process::no_children;
+    57 fork(0) Partial "a new enclave; shared memory becomes two copies" => process::fork;
+    58 vfork(0) Full "" => process::vfork;
+    59 execve(3) Full "" => exec::execve;
+    61 wait4(4) Partial "no resource usage" => children::wait4;
+    247 waitid(5) Partial "no resource usage, no process descriptors" => children::waitid;
+    322 execveat(5) Partial "AT_EMPTY_PATH needs a path that still leads to the file" => exec::execveat;
 
     0 read(3) Full "" => file::io::read;
     1 write(3) Full "" => file::io::write;
@@ -223,10 +226,10 @@ calls! {
     106 setgid(1) Partial "to the same ids only" => identity::setgid;
     107 geteuid(0) Full "" => identity::geteuid;
     108 getegid(0) Full "" => identity::getegid;
-    109 setpgid(2) Partial "the process leads its session, and stays in its group" => identity::setpgid;
+    109 setpgid(2) Full "" => identity::setpgid;
     110 getppid(0) Full "" => identity::getppid;
     111 getpgrp(0) Full "" => identity::getpgrp;
-    112 setsid(0) Partial "the process leads its session already" => identity::setsid;
+    112 setsid(0) Full "" => identity::setsid;
     113 setreuid(2) Partial "to the same ids only" => identity::setreuid;
     114 setregid(2) Partial "to the same ids only" => identity::setregid;
     115 getgroups(2) Partial "the effective group only" => identity::getgroups;
