@@ -8,6 +8,7 @@ use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
 use casemate_enclave_abi::start::{
     FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
+    FLAG_SYNC_CALLS,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;
@@ -46,6 +47,7 @@ pub(crate) struct Machine {
     pub(crate) edmm: bool,
     pub(crate) emulated: bool,
     pub(crate) trace: u64,
+    pub(crate) sync_calls: bool,
 }
 
 /// Makes a window and writes the start-up block into it.
@@ -129,6 +131,7 @@ fn flags(machine: Machine) -> u64 {
     [
         (machine.edmm, FLAG_EDMM),
         (machine.emulated, FLAG_EMULATED),
+        (machine.sync_calls, FLAG_SYNC_CALLS),
         (stdin().is_terminal(), FLAG_STDIN_TERMINAL),
         (stdout().is_terminal(), FLAG_STDOUT_TERMINAL),
         (stderr().is_terminal(), FLAG_STDERR_TERMINAL),
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
     use casemate_enclave_abi::split_strings;
 
-    const MACHINE: Machine = Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1 };
+    const MACHINE: Machine = Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1, sync_calls: false };
 
     fn program() -> Program {
         Program {
