@@ -406,6 +406,15 @@ ops! {
     Yield = 49, "yield", [], ResultBound::Zero, &[];
 }
 
+impl Op {
+    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
+    /// hold a worker.
+    #[must_use]
+    pub const fn may_wait(self) -> bool {
+        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    }
+}
+
 /// A number that names no host call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownOp(pub u64);

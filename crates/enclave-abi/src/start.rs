@@ -25,9 +25,11 @@ pub const FLAG_STDOUT_TERMINAL: u64 = 1 << 2;
 pub const FLAG_STDERR_TERMINAL: u64 = 1 << 3;
 /// Bit of [`StartBlock::flags`]: the platform is emulated. A hint for messages; no decision may rest on it.
 pub const FLAG_EMULATED: u64 = 1 << 4;
+/// Bit of [`StartBlock::flags`]: each host call is an exit; no worker serves rings.
+pub const FLAG_SYNC_CALLS: u64 = 1 << 8;
 
 /// Bit of [`StartBlock::flags`]: this enclave was made by another one, which says over the channel what it shall run.
-pub const FLAG_CHILD: u64 = 1 << 8;
+pub const FLAG_CHILD: u64 = 1 << 9;
 
 /// Bit of [`StartBlock::trace`]: print each system call.
 pub const TRACE_CALLS: u64 = 1 << 0;
@@ -39,6 +41,7 @@ const FLAGS: u64 = FLAG_EDMM
     | FLAG_STDOUT_TERMINAL
     | FLAG_STDERR_TERMINAL
     | FLAG_EMULATED
+    | FLAG_SYNC_CALLS
     | FLAG_CHILD;
 
 /// Linux takes host names of up to 64 bytes (`include/uapi/linux/utsname.h`).

@@ -36,6 +36,7 @@ mod state;
 mod stats;
 mod vcpu;
 mod window;
+mod workers;
 
 pub use casemate_enclave_abi::{ExitStatus, MAX_VCPUS};
 pub use error::RunError;

@@ -24,8 +24,9 @@ use crate::platform::{PlatformChoice, PlatformOptions};
 use crate::raw::signal;
 use crate::start::{self, Machine, Program};
 use crate::state::State;
-use crate::stats::Stats;
+use crate::stats::{Counters, Stats};
 use crate::vcpu::{self, Shared};
+use crate::workers::Workers;
 use crate::{news, preempt, program, signing};
 
 /// How a program is run.
@@ -61,6 +62,8 @@ pub struct RunOptions {
     pub debug: bool,
     /// Signature to use instead of one by the development key.
     pub sigstruct: Option<PathBuf>,
+    /// Each host call leaves the enclave; no worker serves it.
+    pub sync_calls: bool,
     /// Print each system call.
     pub trace: bool,
     /// Print at the end what the enclave kernel has counted.
@@ -133,7 +136,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let emulated = platform.is_emulated();
     let bit = |wanted, bit| if wanted { bit } else { 0 };
     let trace = bit(options.trace, TRACE_CALLS) | bit(options.counters, TRACE_COUNTERS);
-    let machine = Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child };
+    let machine =
+        Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child, sync_calls: options.sync_calls };
     let window = start::window(&program, machine)?;
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
@@ -142,7 +146,11 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
-    let shared = Arc::new(Shared::new(window, Arc::new(service), clock, sender));
+    let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
+    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Arc::new(workers.ok_or_else(incomplete)?);
+    workers.start()?;
+    let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));
     preempt::start(&shared)?;
     news::start(&shared)?;
     vcpu::start(&shared, 0)?;

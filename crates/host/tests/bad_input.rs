@@ -21,6 +21,7 @@ fn options(program: &str, rootfs: &Path) -> RunOptions {
         debug: false,
         sigstruct: None,
         single_step: false,
+        sync_calls: false,
         trace: false,
         counters: false,
         command: Vec::new(),

@@ -66,6 +66,11 @@ pub(crate) fn park_once(deadline: Option<u64>) -> bool {
     deadline.is_none_or(|deadline| !timers::remove(deadline, &thread))
 }
 
+/// This vCPU is about to leave for a time that nobody knows: another one takes what waits here.
+pub(crate) fn leaving() {
+    queue::wake_for_all(Vcpu::index());
+}
+
 /// Lets others run.
 pub(crate) fn yield_now() {
     timers::expire();
