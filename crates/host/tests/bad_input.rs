@@ -12,6 +12,8 @@ fn options(program: &str, rootfs: &Path) -> RunOptions {
         args: Vec::new(),
         env: vec![("PATH".into(), "/bin:/empty".into())],
         rootfs: rootfs.to_owned(),
+        mounts: Vec::new(),
+        tmpfs: Vec::new(),
         heap: 1 << 30,
         vcpus: 1,
         platform: PlatformChoice::Emulated,
