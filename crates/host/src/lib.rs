@@ -17,6 +17,7 @@ mod cpuid;
 mod error;
 mod files;
 mod image;
+mod net;
 mod ops;
 mod park;
 mod plan;

@@ -13,8 +13,10 @@ use casemate_sgx::platform::{Enclave, PlatformError};
 
 use crate::console;
 use crate::files::{Files, MAX_PATH};
+use crate::net::Net;
 use crate::park::Parking;
 
+mod net;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) files: Files,
     pub(crate) enclave: Arc<dyn Enclave>,
     pub(crate) parking: Parking,
+    pub(crate) net: Net,
 }
 
 /// A vCPU's server: what is shared, and a buffer of its own.
@@ -100,11 +103,26 @@ impl Server {
                 service.pages(a, b, |enclave| enclave.modify_types(a, b, kind))
             }
             Op::RemovePages => service.pages(a, b, |enclave| enclave.remove_pages(a, b)),
-            Op::Wake => service.parking.wake(a).map(|()| 0),
+            Op::Wake => {
+                service.net.wake(a);
+                service.parking.wake(a).map(|()| 0)
+            }
             Op::Yield => {
                 std::thread::yield_now();
                 Ok(0)
             }
+            Op::NetSocket
+            | Op::NetBind
+            | Op::NetListen
+            | Op::NetAccept
+            | Op::NetConnect
+            | Op::NetName
+            | Op::NetSetOption
+            | Op::NetGetOption
+            | Op::NetSend
+            | Op::NetReceive
+            | Op::NetClose
+            | Op::NetShutdown => self.net_call(op, args),
         }
     }
 

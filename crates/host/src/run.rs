@@ -14,6 +14,7 @@ use crate::clock::{ClockPage, Moment};
 use crate::error::RunError;
 use crate::files::Files;
 use crate::image::Image;
+use crate::net::Net;
 use crate::ops::Service;
 use crate::park::Parking;
 use crate::plan::{self, Plan};
@@ -115,7 +116,8 @@ pub fn run(options: &RunOptions) -> Result<Finished, RunError> {
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service = Service { window: window.window(), arena: layout.arena(), files, enclave, parking };
+    let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
+    let service = Service { window: window.window(), arena: layout.arena(), files, enclave, parking, net };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();

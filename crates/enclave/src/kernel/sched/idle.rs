@@ -5,7 +5,7 @@ use core::hint;
 use super::{SCHEDULER, Thread, arrived, run_next};
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
-use crate::host;
+use crate::{host, net};
 
 /// Rounds of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
 const SPINS: u32 = 200;
@@ -13,6 +13,7 @@ const SPINS: u32 = 200;
 /// Runs guest threads for ever, on the vCPU's own stack.
 pub(crate) fn idle() -> ! {
     loop {
+        net::drain();
         let mut scheduler = SCHEDULER.lock();
         scheduler.expire();
         if scheduler.ready.len() > 1

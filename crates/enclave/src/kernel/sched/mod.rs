@@ -20,7 +20,7 @@ pub(crate) use thread::Thread;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
-use crate::{clock, host};
+use crate::{clock, host, net};
 
 /// Room for as many vCPUs as an enclave can have.
 const VCPUS: usize = {
@@ -115,6 +115,8 @@ fn wake_vcpu(index: Option<usize>) {
 /// Blocks the current thread until [`Thread::unpark`], or until the monotonic clock shows `deadline`. Returns at once, and
 /// takes the token, where an unpark came before. `false` where time ran out.
 pub(crate) fn park(deadline: Option<u64>) -> bool {
+    // What it waits for may have come meanwhile.
+    net::drain();
     let thread = current();
     let mut scheduler = SCHEDULER.lock();
     if thread.take_token() {
@@ -130,6 +132,7 @@ pub(crate) fn park(deadline: Option<u64>) -> bool {
 
 /// Lets others run.
 pub(crate) fn yield_now() {
+    net::drain();
     let thread = current();
     let mut scheduler = SCHEDULER.lock();
     scheduler.expire();

@@ -4,6 +4,7 @@ mod file;
 mod futex;
 mod identity;
 mod memory;
+mod net;
 mod process;
 mod signal;
 mod system;
