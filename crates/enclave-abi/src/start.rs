@@ -53,7 +53,7 @@ const MAX_ID: u64 = 0xffff_fffe;
 const MAX_PID: u64 = 0x7fff_ffff;
 
 /// The number of words, magic and version included.
-const WORDS: usize = 37;
+const WORDS: usize = 38;
 
 /// The start-up block. Strings in regions have no NUL; a region of length 0 is "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +105,8 @@ pub struct StartBlock {
     pub rows: u64,
     /// Columns of the terminal, 0 if there is none.
     pub columns: u64,
+    /// For how many sockets the window has room.
+    pub sockets: u64,
 }
 
 /// Why a start-up block cannot be.
@@ -212,6 +214,7 @@ impl StartBlock {
             self.trace,
             self.rows,
             self.columns,
+            self.sockets,
         ];
         window.store_words(Offset(0), &words)
     }
@@ -239,7 +242,7 @@ impl StartBlock {
     /// excludes.
     #[must_use]
     pub fn layout(&self) -> Option<Layout> {
-        Layout::new(self.vcpus, self.arena.len, self.blob.len)
+        Layout::new(self.vcpus, self.arena.len, self.blob.len)?.with_sockets(self.sockets)
     }
 
     fn from_words(words: [u64; WORDS]) -> (u64, u64, Self) {
@@ -281,6 +284,7 @@ impl StartBlock {
             trace,
             rows,
             columns,
+            sockets,
         ] = words;
         let region = |offset, len| Region { offset: Offset(offset), len };
         let block = Self {
@@ -307,6 +311,7 @@ impl StartBlock {
             trace,
             rows,
             columns,
+            sockets,
         };
         (magic, version, block)
     }

@@ -19,6 +19,7 @@ mod family;
 mod files;
 mod image;
 mod mount;
+mod net;
 mod news;
 mod ops;
 mod park;

@@ -17,6 +17,7 @@ use crate::files::Files;
 use crate::files::mounted::Mounted;
 use crate::image::Image;
 use crate::mount::{self, Mount};
+use crate::net::Net;
 use crate::ops::Service;
 use crate::park::Parking;
 use crate::plan::{self, Plan};
@@ -142,7 +143,9 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service = Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family };
+    let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
+    let service =
+        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();

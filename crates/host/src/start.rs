@@ -6,6 +6,7 @@ use std::path::Path;
 
 use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
+use casemate_enclave_abi::net::MAX_SOCKETS;
 use casemate_enclave_abi::start::{
     FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
     FLAG_SYNC_CALLS,
@@ -63,7 +64,8 @@ pub(crate) fn window(program: &Program, machine: Machine) -> Result<SharedWindow
     let hostname = hostname();
     let blob = blob_len(program, &hostname, &cpuid);
     let arena = machine.vcpus.saturating_mul(ARENA_EACH).max(ARENA_LEAST);
-    let layout = Layout::new(machine.vcpus, arena, blob).ok_or(RunError::Arguments { bytes: blob })?;
+    let layout = Layout::new(machine.vcpus, arena, blob).and_then(|layout| layout.with_sockets(MAX_SOCKETS));
+    let layout = layout.ok_or(RunError::Arguments { bytes: blob })?;
     let window =
         SharedWindow::new(layout).map_err(|source| RunError::system("memory for the window", source))?;
     let block = fill(window, program, machine, &hostname, &cpuid)?;
@@ -130,6 +132,7 @@ fn fill(
         trace: machine.trace,
         rows: rows.into(),
         columns: columns.into(),
+        sockets: layout.socket_count(),
     })
 }
 

@@ -5,6 +5,7 @@ mod futex;
 mod identity;
 mod interval;
 mod memory;
+mod net;
 mod process;
 mod shared_memory;
 mod signal;
