@@ -455,33 +455,33 @@ ops! {
     /// Lets the host run something else on this processor.
     Yield = 49, "yield", [], ResultBound::Zero, &[];
     /// Makes a socket: the number that it is to have ([`crate::net`]), family, type, protocol.
-    NetSocket = 64, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
+    NetSocket = 128, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
     /// Binds a socket: socket, address, its length.
-    NetBind = 65, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    NetBind = 129, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
     /// Lets a socket take connections: socket, backlog.
-    NetListen = 66, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
+    NetListen = 130, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
     /// Takes a connection, if there is one: listening socket, the number that the new one is to have, where to put the
     /// [`crate::net::Message`].
-    NetAccept = 67, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
+    NetAccept = 131, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
     /// Connects a socket, or begins to (`EINPROGRESS`): socket, address, its length.
-    NetConnect = 68, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    NetConnect = 132, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
     /// The address of a socket (0) or of its peer (1): socket, which, where to put the [`crate::net::Message`].
-    NetName = 69, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
+    NetName = 133, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
     /// Sets an option: socket, level, option, value, its length.
-    NetSetOption = 70, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
+    NetSetOption = 134, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
     /// The value of an option: socket, level, option, where to put it, how long it may be. Gives its length.
-    NetGetOption = 71, "net_get_option", ["socket", "level", "option", "out", "length"],
+    NetGetOption = 135, "net_get_option", ["socket", "level", "option", "out", "length"],
         ResultBound::AtMostArg(4), NET;
     /// Sends a datagram: socket, buffer, length, address, its length (0: the peer's). Gives bytes sent.
-    NetSend = 72, "net_send", ["socket", "buffer", "length", "address", "address length"],
+    NetSend = 136, "net_send", ["socket", "buffer", "length", "address", "address length"],
         ResultBound::AtMostArg(2), NET;
     /// Takes a datagram, if there is one: socket, buffer, length, where to put the [`crate::net::Message`], 1 to leave it
     /// there. Gives bytes in the buffer.
-    NetReceive = 73, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
+    NetReceive = 137, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
     /// Closes a socket: socket, 1 to reset its connection. What was sent before still goes out.
-    NetClose = 74, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
+    NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
     /// shutdown(2) of a socket without streams: socket, how.
-    NetShutdown = 75, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+    NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
 }
 
 impl Op {
