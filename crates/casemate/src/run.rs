@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use casemate_host::{DEFAULT_PATH, MAX_VCPUS, Mount, PlatformChoice, RunOptions, Size, mount_point};
+use casemate_host::{BadLink, DEFAULT_PATH, MAX_VCPUS, Mount, PlatformChoice, RunOptions, Size, mount_point};
 
 /// Exit code for failures that are not the program's.
 pub(crate) const OWN_FAILURE: u8 = 125;
@@ -58,20 +58,40 @@ pub(crate) struct Arguments {
     /// Emulation: interrupt the enclave at every instruction; for tests, very slow
     #[arg(long, hide = true)]
     single_step: bool,
+    /// How host calls are made: async serves them without an exit while a processor is free, sync by an exit each
+    #[arg(long, value_enum, value_name = "sync|async", default_value = "async", hide_possible_values = true)]
+    calls: Calls,
     /// Print each system call on standard error
     #[arg(long)]
     trace: bool,
     /// Print on standard error, at the end, what the run cost
     #[arg(long)]
     stats: bool,
+    /// What joins this process to its parent: for processes that the program makes, not for people
+    #[arg(long, hide = true, value_name = "LINK")]
+    family: Option<String>,
     /// The program, a path under the root directory or a name in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
+/// How host calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Calls {
+    Sync,
+    Async,
+}
+
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let stats = arguments.stats;
-    match casemate_host::run(&options(arguments)) {
+    let options = match options(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("casemate: {error}");
+            return ExitCode::from(OWN_FAILURE);
+        }
+    };
+    match casemate_host::run(options) {
         Ok(finished) => {
             if stats {
                 eprintln!("casemate: {}", finished.stats);
@@ -86,10 +106,20 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn options(arguments: Arguments) -> RunOptions {
+fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
     let stats = arguments.stats;
     let mut command = arguments.command.into_iter();
-    RunOptions {
+    let own = std::env::args_os().skip(1);
+    let family = OsStr::new("--family");
+    let is_link = |argument: &OsString| argument.as_encoded_bytes().starts_with(family.as_encoded_bytes());
+    Ok(RunOptions {
+        link: arguments.family.map(|link| link.parse()).transpose()?,
+        // Without this process's own link, which stands second.
+        command: own
+            .enumerate()
+            .filter(|(index, own)| *index != 1 || !is_link(own))
+            .map(|(_, own)| own)
+            .collect(),
         // clap has made sure that there is one.
         program: command.next().unwrap_or_default(),
         args: command.collect(),
@@ -106,9 +136,10 @@ fn options(arguments: Arguments) -> RunOptions {
         debug: arguments.debug,
         sigstruct: arguments.sigstruct,
         single_step: arguments.single_step,
+        sync_calls: arguments.calls == Calls::Sync,
         trace: arguments.trace,
         counters: stats,
-    }
+    })
 }
 
 fn processors() -> u64 {

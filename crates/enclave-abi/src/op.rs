@@ -49,6 +49,20 @@ pub const POLL_STDERR: u64 = 4;
 /// Request kind of [`Op::Terminal`]: the window's size, as two words, rows and columns.
 pub const TERMINAL_WINDOW_SIZE: u64 = 1;
 
+/// Kinds of [`Op::Group`]: getpgid(2), setpgid(2), getsid(2), setsid(2), getppid(2).
+pub const GROUP_GETPGID: u64 = 1;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETPGID: u64 = 2;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETSID: u64 = 3;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETSID: u64 = 4;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETPPID: u64 = 5;
+
+/// The most records of [`Op::PollPipes`].
+pub const MAX_POLLED: u64 = 1024;
+
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBound {
@@ -273,6 +287,56 @@ const EDMM: &[Errno] = &[
     Errno::EPERM,
 ];
 
+/// What calls about sockets can give (`Documentation`: ip(7), tcp(7), udp(7), socket(7)).
+const NET: &[Errno] = &[
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EFAULT,
+    Errno::EEXIST,
+    Errno::ENODEV,
+    Errno::ENOTDIR,
+    Errno::EINVAL,
+    Errno::ENFILE,
+    Errno::EMFILE,
+    Errno::EPIPE,
+    Errno::ENAMETOOLONG,
+    Errno::ELOOP,
+    Errno::EPROTO,
+    Errno::ENOTSOCK,
+    Errno::EDESTADDRREQ,
+    Errno::EMSGSIZE,
+    Errno::EPROTOTYPE,
+    Errno::ENOPROTOOPT,
+    Errno::EPROTONOSUPPORT,
+    Errno::ESOCKTNOSUPPORT,
+    Errno::EOPNOTSUPP,
+    Errno::EPFNOSUPPORT,
+    Errno::EAFNOSUPPORT,
+    Errno::EADDRINUSE,
+    Errno::EADDRNOTAVAIL,
+    Errno::ENETDOWN,
+    Errno::ENETUNREACH,
+    Errno::ENETRESET,
+    Errno::ECONNABORTED,
+    Errno::ECONNRESET,
+    Errno::ENOBUFS,
+    Errno::EISCONN,
+    Errno::ENOTCONN,
+    Errno::ESHUTDOWN,
+    Errno::ETIMEDOUT,
+    Errno::ECONNREFUSED,
+    Errno::EHOSTDOWN,
+    Errno::EHOSTUNREACH,
+    Errno::EALREADY,
+    Errno::EINPROGRESS,
+];
+
 ops! {
     /// Opens a file: path offset, path length, open flags of Linux, mode, mount. Gives a handle.
     ///
@@ -350,10 +414,83 @@ ops! {
     ModifyTypes = 34, "modify_types", ["enclave offset", "length", "page type"], ResultBound::PagesAtMostArg(1), EDMM;
     /// `SGX_IOC_ENCLAVE_REMOVE_PAGES`: offset in the enclave, length. Gives bytes done.
     RemovePages = 35, "remove_pages", ["enclave offset", "length"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// Starts another enclave in a process of its own, a child of this one. Gives its process id, which names it as child
+    /// below.
+    Spawn = 96, "spawn", [], ResultBound::Handle, &[Errno::EAGAIN, Errno::ENOMEM, Errno::ENOSYS, Errno::EIO];
+    /// Writes to the channel to a child: child (0: to the parent), offset, length. Gives bytes written.
+    ChannelWrite = 97, "channel_write", ["child", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Reads from the channel to a child: child (0: to the parent), offset, length. Gives bytes read, 0 when the other side
+    /// is gone.
+    ChannelRead = 98, "channel_read", ["child", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Passes a pipe to a child: child, handle of [`Op::Pipe`].
+    ChannelPass = 99, "channel_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next pipe that the parent has passed. Gives a handle of pipes.
+    ChannelTake = 100, "channel_take", [], ResultBound::Handle, READ;
+    /// Forgets the channel to a child.
+    ChannelClose = 101, "channel_close", ["child"], ResultBound::Zero, &[Errno::EBADF];
+    /// Looks for a child that has changed: process id, 0, or -1 or below, as waitpid(2) has them; its options; where to put
+    /// the status, a word. Gives the child's process id, or 0. Does not block.
+    WaitChild = 102, "wait_child", ["pid", "options", "out"], ResultBound::Handle, &[Errno::ECHILD, Errno::EINVAL];
+    /// Sends a signal to processes of this family: process id, or a number below 1 as kill(2) has it; signal.
+    Kill = 103, "kill", ["pid", "signal"], ResultBound::Zero, &[Errno::EINVAL, Errno::EPERM, Errno::ESRCH];
+    /// Asks or sets what a process belongs to: one of the `GROUP_` kinds, process id (0: this one), process group.
+    Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
+        &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
+    /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
+    /// words.
+    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
+    /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
+    PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
+    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Closes a handle of a pipe.
+    PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
+    /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
+    /// `POLL` bits wanted, which become those that are there), how many, mask of console streams, timeout in ns. Gives the
+    /// mask of console streams that are ready.
+    PollPipes = 109, "poll_pipes", ["records", "count", "streams", "timeout ns"], ResultBound::BitsOfArg(2),
+        &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
     /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.
     Yield = 49, "yield", [], ResultBound::Zero, &[];
+    /// Makes a socket: the number that it is to have ([`crate::net`]), family, type, protocol.
+    NetSocket = 128, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
+    /// Binds a socket: socket, address, its length.
+    NetBind = 129, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    /// Lets a socket take connections: socket, backlog.
+    NetListen = 130, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
+    /// Takes a connection, if there is one: listening socket, the number that the new one is to have, where to put the
+    /// [`crate::net::Message`].
+    NetAccept = 131, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
+    /// Connects a socket, or begins to (`EINPROGRESS`): socket, address, its length.
+    NetConnect = 132, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    /// The address of a socket (0) or of its peer (1): socket, which, where to put the [`crate::net::Message`].
+    NetName = 133, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
+    /// Sets an option: socket, level, option, value, its length.
+    NetSetOption = 134, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
+    /// The value of an option: socket, level, option, where to put it, how long it may be. Gives its length.
+    NetGetOption = 135, "net_get_option", ["socket", "level", "option", "out", "length"],
+        ResultBound::AtMostArg(4), NET;
+    /// Sends a datagram: socket, buffer, length, address, its length (0: the peer's). Gives bytes sent.
+    NetSend = 136, "net_send", ["socket", "buffer", "length", "address", "address length"],
+        ResultBound::AtMostArg(2), NET;
+    /// Takes a datagram, if there is one: socket, buffer, length, where to put the [`crate::net::Message`], 1 to leave it
+    /// there. Gives bytes in the buffer.
+    NetReceive = 137, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
+    /// Closes a socket: socket, 1 to reset its connection. What was sent before still goes out.
+    NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
+    /// shutdown(2) of a socket without streams: socket, how.
+    NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+}
+
+impl Op {
+    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
+    /// hold a worker.
+    #[must_use]
+    pub const fn may_wait(self) -> bool {
+        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    }
 }
 
 /// A number that names no host call.

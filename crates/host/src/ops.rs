@@ -1,10 +1,11 @@
 //! Serves the calls of the enclave. Every argument may be hostile; so is checked whatever names memory, files or pages.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use casemate_enclave_abi::elrange;
 use casemate_enclave_abi::errno::Errno;
-use casemate_enclave_abi::op::{Op, TERMINAL_WINDOW_SIZE};
+use casemate_enclave_abi::op::{MAX_POLLED, Op, TERMINAL_WINDOW_SIZE};
 use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::window::WORD;
 use casemate_enclave_abi::{Offset, Region, Request, Response, Window};
@@ -12,11 +13,14 @@ use casemate_sgx::arch::{PageType, Permissions};
 use casemate_sgx::platform::{Enclave, PlatformError};
 
 use crate::console;
+use crate::family::Family;
 use crate::files::mounted::mode;
 use crate::files::{Files, MAX_PATH};
+use crate::net::Net;
 use crate::park::Parking;
 use crate::raw::lock::Record;
 
+mod net;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) files: Files,
     pub(crate) enclave: Arc<dyn Enclave>,
     pub(crate) parking: Parking,
+    pub(crate) family: Family,
+    pub(crate) net: Net,
 }
 
 /// A vCPU's server: what is shared, and a buffer of its own.
@@ -134,11 +140,40 @@ impl Server {
                 service.pages(a, b, |enclave| enclave.modify_types(a, b, kind))
             }
             Op::RemovePages => service.pages(a, b, |enclave| enclave.remove_pages(a, b)),
-            Op::Wake => service.parking.wake(a).map(|()| 0),
+            Op::Spawn => service.family.spawn(),
+            Op::ChannelWrite => service.family.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::ChannelRead => self.fill(b, c, |buffer| service.family.read(a, buffer)),
+            Op::ChannelPass => service.family.pass(a, b).map(|()| 0),
+            Op::ChannelTake => service.family.take(),
+            Op::ChannelClose => service.family.close(a).map(|()| 0),
+            Op::WaitChild => service.wait_child(a, b, c),
+            Op::Kill => service.family.kill(a, b).map(|()| 0),
+            Op::Group => service.family.group(a, b, c),
+            Op::Pipe => service.pipe(a).map(|()| 0),
+            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
+            Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
+            Op::PollPipes => service.poll_pipes(a, b, c, d),
+            Op::Wake => {
+                service.net.wake(a);
+                service.parking.wake(a).map(|()| 0)
+            }
             Op::Yield => {
                 std::thread::yield_now();
                 Ok(0)
             }
+            Op::NetSocket
+            | Op::NetBind
+            | Op::NetListen
+            | Op::NetAccept
+            | Op::NetConnect
+            | Op::NetName
+            | Op::NetSetOption
+            | Op::NetGetOption
+            | Op::NetSend
+            | Op::NetReceive
+            | Op::NetClose
+            | Op::NetShutdown => self.net_call(op, args),
         }
     }
 
@@ -217,6 +252,41 @@ impl Service {
         let out = self.out(out, 2 * WORD)?;
         let (rows, columns) = console::terminal_size(stream)?;
         self.window.store_words(out, &[rows.into(), columns.into()]).map_err(|_| Errno::EFAULT)
+    }
+
+    fn wait_child(&self, pid: u64, options: u64, out: u64) -> Result<u64, Errno> {
+        let out = self.out(out, WORD)?;
+        let (pid, status) = self.family.wait(pid, options)?;
+        let status = u64::from(status.cast_unsigned());
+        self.window.store_words(out, &[status]).map_err(|_| Errno::EFAULT)?;
+        Ok(pid)
+    }
+
+    fn pipe(&self, out: u64) -> Result<(), Errno> {
+        let out = self.out(out, 2 * WORD)?;
+        let ends = self.family.pipes.create()?;
+        self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
+    }
+
+    fn poll_pipes(&self, records: u64, count: u64, streams: u64, timeout_ns: u64) -> Result<u64, Errno> {
+        if count > MAX_POLLED {
+            return Err(Errno::EINVAL);
+        }
+        let first = self.out(records, count.saturating_mul(2 * WORD))?;
+        let place = |index: usize| {
+            let index = u64::try_from(index).unwrap_or(u64::MAX);
+            Offset(first.0.saturating_add(index.saturating_mul(2 * WORD)))
+        };
+        let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+        let record =
+            |index| self.window.load_words::<2>(place(index)).map(|[handle, events]| (handle, events));
+        let mut wanted: Vec<(u64, u64)> = (0..count).map_while(record).collect();
+        let alarm = self.family.alarm.as_fd();
+        let ready = self.family.pipes.wait(&mut wanted, streams, timeout_ns, alarm)?;
+        for (index, (handle, events)) in wanted.into_iter().enumerate() {
+            self.window.store_words(place(index), &[handle, events]).map_err(|_| Errno::EFAULT)?;
+        }
+        Ok(ready)
     }
 
     /// That pages are the program's or the heap's: the image and the vCPUs stay as they were built.

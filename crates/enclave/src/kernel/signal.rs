@@ -8,12 +8,13 @@ mod frame;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use casemate_enclave_abi::Errno;
+use casemate_enclave_abi::{Errno, ExitStatus};
 use spin::Once;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch::frame::Frame;
 use crate::arch::xstate;
+use crate::family::{halt, vfork};
 use crate::fs::wait::WaitQueue;
 use crate::process::process;
 use crate::sched::{self, Thread};
@@ -29,6 +30,7 @@ pub(crate) const SIGKILL: u8 = 9;
 pub(crate) const SIGSEGV: u8 = 11;
 pub(crate) const SIGPIPE: u8 = 13;
 pub(crate) const SIGALRM: u8 = 14;
+pub(crate) const SIGCHLD: u8 = 17;
 pub(crate) const SIGSTOP: u8 = 19;
 pub(crate) const SIGVTALRM: u8 = 26;
 pub(crate) const SIGPROF: u8 = 27;
@@ -92,6 +94,31 @@ impl Actions {
     pub(crate) fn set(&mut self, signal: u8, action: Action) {
         if let Some(place) = self.actions.get_mut(usize::from(signal)) {
             *place = action;
+        }
+    }
+
+    /// All of them, by number.
+    pub(crate) fn all(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Sets all of them.
+    pub(crate) fn set_all(&mut self, actions: &[Action]) {
+        for (place, action) in self.actions.iter_mut().zip(actions) {
+            *place = *action;
+        }
+    }
+
+    /// Those of a child: the same, and nothing pending.
+    pub(crate) fn for_child(&self) -> Self {
+        Self { actions: self.actions, pending: Queue::default() }
+    }
+
+    /// What execve(2) leaves: handlers are gone, ignored signals stay ignored.
+    pub(crate) fn reset_handlers(&mut self) {
+        for action in &mut self.actions {
+            let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
+            *action = Action { handler, ..Action::default() };
         }
     }
 
@@ -231,7 +258,10 @@ pub(crate) fn pending_of_process() -> u64 {
 }
 
 /// Whether a call that waits should stop waiting (EINTR).
-pub(crate) fn interrupts(thread: &Thread) -> bool {
+pub(crate) fn interrupts(thread: &Arc<Thread>) -> bool {
+    if halt::ends(thread) {
+        return true;
+    }
     let mask = thread.signals.lock().mask;
     pending(thread) & !mask != 0
 }
@@ -311,6 +341,13 @@ pub(crate) fn force(signal: u8, info: Info) {
     thread.attend();
 }
 
+/// Ends the process by a signal: this one, or the child of vfork(2) whose parent then goes on.
+fn end(frame: &mut Frame, signal: u8) {
+    if !vfork::end(frame, ExitStatus::Signal(signal)) {
+        process().kill(signal)
+    }
+}
+
 /// Delivers what is pending and not blocked: handlers are entered one inside the other, defaults act.
 pub(crate) fn deliver(frame: &mut Frame) {
     if !Thread::take_attention() {
@@ -328,12 +365,12 @@ pub(crate) fn deliver(frame: &mut Frame) {
         match action.handler {
             SIG_IGN => {}
             SIG_DFL if IGNORED & bit(signal) != 0 => {}
-            SIG_DFL => process().kill(signal),
+            SIG_DFL => end(frame, signal),
             _ => {
                 xstate::save_current();
                 if frame::enter(&thread, frame, signal, &info, &action).is_err() {
                     // No room for the handler's frame: as Linux, the end.
-                    process().kill(SIGSEGV);
+                    end(frame, SIGSEGV);
                 }
             }
         }

@@ -103,6 +103,40 @@ pub(crate) fn with_bytes_mut<T>(
     Ok(f(unsafe { core::slice::from_raw_parts_mut(pointer(address), length) }))
 }
 
+/// Copies committed pages out for another enclave, whatever their protection.
+pub(crate) fn carry_out(address: u64, to: &mut [u8]) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    let range = Range::covering(address, to.len() as u64).ok_or(Errno::EFAULT)?;
+    let unreadable = !space.covers(range, Access::Read);
+    let prot = space.find(address).map_or(Prot::NONE, |mapping| mapping.vma.prot);
+    if unreadable {
+        space.settle(range, Prot::R).map_err(|_| Errno::EFAULT)?;
+    }
+    // SAFETY: the pages are committed and readable, and stay so while the address space is locked.
+    unsafe { pointer(address).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+    if unreadable {
+        space.settle(range, prot).map_err(|_| Errno::EFAULT)?;
+    }
+    Ok(())
+}
+
+/// Commits pages and has `f` fill them, whatever protection they have in the end. `f` must not use the address space.
+pub(crate) fn carry_in(
+    range: Range,
+    prot: Prot,
+    f: impl FnOnce(&mut [u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    space.settle(range, Prot::RW).map_err(|_| Errno::ENOMEM)?;
+    let length = usize::try_from(range.len()).map_err(|_| Errno::ENOMEM)?;
+    // SAFETY: the pages are committed and writable, and nobody else runs yet.
+    let filled = f(unsafe { core::slice::from_raw_parts_mut(pointer(range.start()), length) });
+    if prot != Prot::RW {
+        space.settle(range, prot).map_err(|_| Errno::ENOMEM)?;
+    }
+    filled
+}
+
 /// Reads a structure of plain bytes.
 pub(crate) fn read_value<T: zerocopy::FromBytes + zerocopy::IntoBytes>(address: u64) -> Result<T, Errno> {
     let mut value = T::new_zeroed();

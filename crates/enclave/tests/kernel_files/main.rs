@@ -16,6 +16,7 @@ mod arch;
 mod calls;
 mod clock;
 mod cpuid;
+mod family;
 #[path = "../../src/kernel/fs/mod.rs"]
 mod fs;
 mod host;

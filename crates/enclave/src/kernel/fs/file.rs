@@ -8,8 +8,9 @@ use casemate_enclave::vfs::flags::poll;
 use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
+use super::socket::Socket;
 use super::wait::WaitQueue;
-use super::{Cookie, Epoll, Inotify, SignalFd, TimerFd};
+use super::{Carried, Cookie, Epoll, Inotify, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -156,6 +157,11 @@ pub(crate) trait File: Send + Sync {
         0
     }
 
+    /// Whether [`File::poll`] may change without a word to its [`File::queues`], so that it must be asked each time.
+    fn asked(&self) -> bool {
+        false
+    }
+
     /// ftruncate(2).
     fn truncate(&self, _size: u64) -> Result<(), Errno> {
         Err(Errno::EINVAL)
@@ -227,10 +233,26 @@ pub(crate) trait File: Send + Sync {
         None
     }
 
+    /// It, if it is a socket.
+    fn socket(&self) -> Option<&dyn Socket> {
+        None
+    }
+
     /// Bytes that a pipe holds at most, if it is one.
     fn pipe_size(&self) -> Option<usize> {
         None
     }
+
+    /// What carries it to another enclave.
+    ///
+    /// # Errors
+    /// Of what must be done for that.
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Refused)
+    }
+
+    /// Pipes of the host's that must be asked for readiness, with the `POLL` bits to ask for.
+    fn outside(&self, _events: u32, _pipes: &mut Vec<(u64, u64)>) {}
 
     /// What `/proc/self/fd` shows instead of a path.
     fn label(&self) -> Option<String> {

@@ -9,9 +9,9 @@ use casemate_enclave_abi::op::{CHANGE_MODE, CHANGE_OWNER, CHANGE_TIMES, END_OF_F
 use casemate_enclave_abi::stat::{FileTime, STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::{DirEntries, Errno, Op, Stat, StatFs};
 
-use super::Cookie;
 use super::file::{Each, File, Sink, Source};
 use super::namespace::{self, mounts::HostMount};
+use super::{Carried, Cookie};
 use crate::host::{self, Buffer, TRANSFER};
 
 /// Flags of open(2) that the host is told where it may write; O_APPEND is said at each write.
@@ -350,5 +350,9 @@ impl File for HostFile {
 
     fn mappable(&self) -> bool {
         !self.directory
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
     }
 }

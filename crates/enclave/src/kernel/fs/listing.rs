@@ -9,6 +9,7 @@ use casemate_enclave::vfs::tmpfs::{Change, Item, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
+use super::Carried;
 use super::devices::now;
 use super::file::{Each, File, Sink};
 use super::host_file::HostFile;
@@ -75,6 +76,10 @@ impl Listing {
 }
 
 impl File for Listing {
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         match &self.owner {
             Owner::Memory { node, mount } => Ok(node.stat(mount.device)),

@@ -6,6 +6,7 @@ use casemate_enclave::vfs::flags::open;
 use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
+use super::Carried;
 use super::devices::now;
 use super::file::{File, Sink, Source};
 use super::namespace::mounts;
@@ -39,7 +40,33 @@ pub(crate) fn anonymous(name: &str, mode: u32, sealable: bool) -> Result<Arc<Ope
     Ok(OpenFile::new(Arc::new(file), open::RDWR | open::LARGEFILE, alloc::format!("/memfd:{name} (deleted)")))
 }
 
+/// A file without a name that was one of another enclave's.
+///
+/// # Errors
+/// ENOSPC.
+pub(super) fn carried(path: &str, flags: u32, bytes: &[u8]) -> Result<Arc<OpenFile>, Errno> {
+    let node = Node::file(mounts::budget(), mounts::make(0o600))?;
+    node.write(Some(0), bytes, now())?;
+    let file = MemoryFile { node, device: mounts::MEMFD_DEVICE };
+    Ok(OpenFile::new(Arc::new(file), flags, path.into()))
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// ENOMEM: more than there can be.
+pub(crate) fn contents(node: &Node) -> Result<alloc::vec::Vec<u8>, Errno> {
+    let mut bytes = alloc::vec![0; usize::try_from(node.size()).map_err(|_| Errno::ENOMEM)?];
+    let count = node.read(0, &mut bytes)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
 impl File for MemoryFile {
+    fn carry(&self) -> Result<Carried, Errno> {
+        contents(&self.node).map(Carried::Contents)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(self.node.stat(self.device))
     }
@@ -156,6 +183,10 @@ pub(super) struct Snapshot {
 const MAX_TEXT: usize = 4096;
 
 impl File for Snapshot {
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(self.stat)
     }

@@ -2,6 +2,8 @@
 
 use alloc::sync::Arc;
 
+use casemate_enclave_abi::Op;
+
 use super::time::{self, Clock};
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
@@ -9,7 +11,7 @@ use crate::clock;
 use crate::process::process;
 use crate::sched::{self, Thread};
 use crate::signal::{self, Action, AltStack, Info, SIGKILL, SIGSTOP, StackT};
-use crate::user;
+use crate::{host, user};
 
 /// Bytes of a signal set.
 const SET: u64 = 8;
@@ -211,9 +213,10 @@ pub(super) fn kill(frame: &mut Frame) -> Result {
     let signal = signal::number(number)?;
     let own = i64::from(process().id());
     let pid = i64::from(int(pid));
-    // Itself, its process group, or everybody, which is itself.
-    if pid != own && pid != 0 && pid != -1 && pid != -own {
-        return Err(Errno::ESRCH);
+    if pid != own {
+        // The host is the postman: who is in the family, and in which group, it knows.
+        let signal = u64::from(signal.unwrap_or(0));
+        return host::call(Op::Kill, [pid.cast_unsigned(), signal, 0, 0, 0, 0]);
     }
     if let Some(signal) = signal {
         signal::send_to_process(signal, info(SI_USER));

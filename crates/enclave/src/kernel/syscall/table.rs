@@ -1,7 +1,9 @@
 //! The table of system calls. Everything that is said about a call anywhere comes from here.
 
 use super::Support::{Full, Partial, Refused};
-use super::{Call, file, futex, identity, interval, memory, process, signal, system, thread, time};
+use crate::family::{children, exec};
+
+use super::{Call, file, futex, identity, interval, memory, net, process, signal, system, thread, time};
 
 /// Numbers below this can be in the table (`arch/x86/entry/syscalls/syscall_64.tbl` ends in the 460s).
 const LIMIT: usize = 512;
@@ -29,11 +31,19 @@ calls! {
     26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
+    29 shmget(3) Partial "segments are this process's own, and not handed to others" => super::shared_memory::shmget;
+    30 shmat(3) Partial "a segment has one address: attached again, it is there again" => super::shared_memory::shmat;
+    31 shmctl(3) Partial "no lists of all segments; owners stay" => super::shared_memory::shmctl;
+    64 semget(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    65 semop(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    66 semctl(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    67 shmdt(1) Full "" => super::shared_memory::shmdt;
+    220 semtimedop(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
 
     13 rt_sigaction(4) Full "" => signal::rt_sigaction;
     14 rt_sigprocmask(4) Full "" => signal::rt_sigprocmask;
     15 rt_sigreturn(0) Full "" => signal::rt_sigreturn;
-    62 kill(2) Partial "only to this process" => signal::kill;
+    62 kill(2) Partial "within the family of processes; others are not sent what faults raise" => signal::kill;
     127 rt_sigpending(2) Full "" => signal::rt_sigpending;
     130 rt_sigsuspend(2) Full "" => signal::rt_sigsuspend;
     131 sigaltstack(2) Full "" => signal::sigaltstack;
@@ -60,17 +70,18 @@ calls! {
 
     24 sched_yield(0) Full "" => thread::sched_yield;
     39 getpid(0) Full "" => thread::getpid;
-    56 clone(5) Partial "threads only" => thread::clone;
+    56 clone(5) Partial "threads and processes; no namespaces, no process descriptors, no shared descriptors" => thread::clone;
     60 exit(1) Full "" => thread::exit;
     157 prctl(5) Partial "names, dumpable, no_new_privs, parent-death signal, capability queries" => process::prctl;
     158 arch_prctl(2) Partial "FS base only" => thread::arch_prctl;
     186 gettid(0) Full "" => thread::gettid;
-    202 futex(6) Partial "no priority inheritance" => futex::futex;
+    202 futex(6) Partial "no FUTEX_FD, no FUTEX_WAIT_REQUEUE_PI; all threads have the same priority" => futex::futex;
     218 set_tid_address(1) Full "" => thread::set_tid_address;
     231 exit_group(1) Full "" => process::exit_group;
-    273 set_robust_list(2) Partial "kept; not walked when a thread dies" => thread::set_robust_list;
+    273 set_robust_list(2) Full "" => thread::set_robust_list;
     274 get_robust_list(3) Full "" => thread::get_robust_list;
-    435 clone3(2) Partial "threads only" => thread::clone3;
+    435 clone3(2) Partial "as clone" => thread::clone3;
+    449 futex_waitv(5) Full "" => futex::waitv;
 
     35 nanosleep(2) Full "" => time::nanosleep;
     96 gettimeofday(2) Full "" => time::gettimeofday;
@@ -79,11 +90,12 @@ calls! {
     229 clock_getres(2) Full "" => time::clock_getres;
     230 clock_nanosleep(4) Full "" => time::clock_nanosleep;
 
-    57 fork(0) Refused "processes come with a later version" => process::refuse;
-    58 vfork(0) Refused "processes come with a later version" => process::refuse;
-    59 execve(3) Refused "processes come with a later version" => process::refuse;
-    61 wait4(4) Partial "there are no children" => process::no_children;
-    247 waitid(5) Partial "there are no children" => process::no_children;
+    57 fork(0) Partial "a new enclave; shared memory becomes two copies" => process::fork;
+    58 vfork(0) Full "" => process::vfork;
+    59 execve(3) Full "" => exec::execve;
+    61 wait4(4) Partial "no resource usage" => children::wait4;
+    247 waitid(5) Partial "no resource usage, no process descriptors" => children::waitid;
+    322 execveat(5) Partial "AT_EMPTY_PATH needs a path that still leads to the file" => exec::execveat;
 
     0 read(3) Full "" => file::io::read;
     1 write(3) Full "" => file::io::write;
@@ -207,8 +219,24 @@ calls! {
     441 epoll_pwait2(6) Full "" => file::epoll::pwait2;
     452 fchmodat2(4) Partial "the root directory is read only" => file::names::fchmodat2;
 
-    41 socket(3) Refused "sockets come with a later version" => file::refused::no_sockets;
-    53 socketpair(4) Refused "sockets come with a later version" => file::refused::no_sockets;
+    41 socket(3) Partial "IPv4, IPv6, Unix; no raw and netlink sockets" => net::socket;
+    42 connect(3) Partial "Unix sockets of this enclave only" => net::connect;
+    43 accept(3) Full "" => net::accept;
+    44 sendto(6) Partial "no urgent data" => net::sendto;
+    45 recvfrom(6) Partial "no urgent data, no error queue" => net::recvfrom;
+    46 sendmsg(3) Partial "descriptors only to Unix sockets of this enclave; no other control data" => net::sendmsg;
+    47 recvmsg(3) Partial "descriptors are the only control data" => net::recvmsg;
+    48 shutdown(2) Full "" => net::shutdown;
+    49 bind(3) Partial "Unix sockets are seen in this enclave only" => net::bind;
+    50 listen(2) Full "" => net::listen;
+    51 getsockname(3) Full "" => net::getsockname;
+    52 getpeername(3) Full "" => net::getpeername;
+    53 socketpair(4) Full "" => net::socketpair;
+    54 setsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::setsockopt;
+    55 getsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::getsockopt;
+    288 accept4(4) Full "" => net::accept4;
+    299 recvmmsg(5) Partial "as recvmsg" => net::recvmmsg;
+    307 sendmmsg(4) Partial "as sendmsg" => net::sendmmsg;
 
     102 getuid(0) Full "" => identity::getuid;
     104 getgid(0) Full "" => identity::getgid;
@@ -216,10 +244,10 @@ calls! {
     106 setgid(1) Partial "to the same ids only" => identity::setgid;
     107 geteuid(0) Full "" => identity::geteuid;
     108 getegid(0) Full "" => identity::getegid;
-    109 setpgid(2) Partial "the process leads its session, and stays in its group" => identity::setpgid;
+    109 setpgid(2) Full "" => identity::setpgid;
     110 getppid(0) Full "" => identity::getppid;
     111 getpgrp(0) Full "" => identity::getpgrp;
-    112 setsid(0) Partial "the process leads its session already" => identity::setsid;
+    112 setsid(0) Full "" => identity::setsid;
     113 setreuid(2) Partial "to the same ids only" => identity::setreuid;
     114 setregid(2) Partial "to the same ids only" => identity::setregid;
     115 getgroups(2) Partial "the effective group only" => identity::getgroups;

@@ -79,6 +79,11 @@ impl MemoryMount {
         }
     }
 
+    /// Its files, if there have ever been any.
+    pub(in crate::fs) fn used(&self) -> Option<&Tree> {
+        self.tree.get()
+    }
+
     /// Its files.
     pub(in crate::fs) fn tree(&self) -> Result<&Tree, Errno> {
         self.tree.try_call_once(|| Tree::new(budget(), make(self.mode)))
@@ -204,6 +209,14 @@ pub(in crate::fs) fn is_mount_point(path: &str) -> bool {
 pub(in crate::fs) fn names_below(path: &str) -> BTreeSet<&'static str> {
     let below = mounts().iter().filter_map(|mount| path::below(mount.place, path));
     below.filter_map(|rest| rest.split('/').next()).filter(|name| !name.is_empty()).collect()
+}
+
+/// File systems in memory.
+pub(in crate::fs) fn in_memory() -> impl Iterator<Item = &'static MemoryMount> {
+    mounts().iter().filter_map(|mount| match &mount.what {
+        What::Memory(memory) => Some(memory),
+        _ => None,
+    })
 }
 
 /// All mounts, for `/proc/self/mounts`.
