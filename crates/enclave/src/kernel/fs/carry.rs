@@ -14,7 +14,7 @@ use casemate_enclave_abi::Errno;
 use super::devices::now;
 use super::namespace::mounts::{self, Mounted};
 use super::open_file::OpenFile;
-use super::{Epoll, EventFd, console, memory_file, namespace, pipe};
+use super::{Epoll, EventFd, console, host_file, memory_file, namespace, pipe};
 
 /// What carries an open file.
 pub(crate) enum Carried {
@@ -24,6 +24,8 @@ pub(crate) enum Carried {
     Console(u64),
     /// A pipe of the host's, by its handle; its number; whether it is the end that writes.
     Pipe { handle: u64, number: u64, writes: bool },
+    /// A file of a mount of the host's, by its handle.
+    Host { handle: u64, mount: u64 },
     /// A counter: a copy, which nobody else counts.
     Event { count: u64, semaphore: bool },
     /// An epoll instance: a copy; what it watches comes with the descriptors.
@@ -46,6 +48,10 @@ pub(crate) fn carried(carried: Carried, path: &str, flags: u32) -> Result<Option
         }
         Carried::Console(stream) => console::stream(stream),
         Carried::Pipe { handle, number, writes } => pipe::outside(handle, number, writes, flags),
+        Carried::Host { handle, .. } => {
+            let Mounted::Host(mount) = mounts::of(path) else { return Err(Errno::EINVAL) };
+            OpenFile::new(host_file::passed(handle, mount, path), flags, path.into())
+        }
         Carried::Event { count, semaphore } => EventFd::carried(count, semaphore, flags),
         Carried::Epoll => Epoll::open(),
         Carried::Contents(bytes) => memory_file::carried(path, flags, &bytes)?,
