@@ -33,8 +33,12 @@ pub const TRACE_CALLS: u64 = 1 << 0;
 /// Bit of [`StartBlock::trace`]: print counters at the end.
 pub const TRACE_COUNTERS: u64 = 1 << 1;
 
-const FLAGS: u64 =
-    FLAG_EDMM | FLAG_STDIN_TERMINAL | FLAG_STDOUT_TERMINAL | FLAG_STDERR_TERMINAL | FLAG_EMULATED | FLAG_SYNC_CALLS;
+const FLAGS: u64 = FLAG_EDMM
+    | FLAG_STDIN_TERMINAL
+    | FLAG_STDOUT_TERMINAL
+    | FLAG_STDERR_TERMINAL
+    | FLAG_EMULATED
+    | FLAG_SYNC_CALLS;
 
 /// Linux takes host names of up to 64 bytes (`include/uapi/linux/utsname.h`).
 const MAX_HOSTNAME: u64 = 64;

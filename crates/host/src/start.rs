@@ -173,7 +173,8 @@ mod tests {
     use super::*;
     use casemate_enclave_abi::split_strings;
 
-    const MACHINE: Machine = Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1, sync_calls: false };
+    const MACHINE: Machine =
+        Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1, sync_calls: false };
 
     fn program() -> Program {
         Program {

@@ -99,11 +99,8 @@ fn boot(window_address: u64, window_size: u64) -> ! {
 }
 
 fn address_space(dynamic: bool, heap: u64) -> AddressSpace {
-    let end = if dynamic {
-        layout::STACKS
-    } else {
-        layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE)
-    };
+    let end =
+        if dynamic { layout::STACKS } else { layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE) };
     let bounds = Range::new(layout::LOWEST, end).expect("whole pages: the start-up block was checked");
     let kernel = Range::new(layout::IMAGE, layout::USER).expect("whole pages");
     AddressSpace::new(EnclavePages::new(dynamic), bounds, &[kernel], heap)

@@ -46,7 +46,8 @@ const MOST_UNKNOWN: usize = 256;
 pub(crate) fn unknown_call(number: u64) {
     let mut unknown = UNKNOWN.lock();
     // A program can make up as many as it likes: those beyond are counted as one.
-    let number = if unknown.len() < MOST_UNKNOWN || unknown.contains_key(&number) { number } else { u64::MAX };
+    let number =
+        if unknown.len() < MOST_UNKNOWN || unknown.contains_key(&number) { number } else { u64::MAX };
     *unknown.entry(number).or_default() += 1;
 }
 
@@ -62,7 +63,9 @@ pub(crate) fn print() {
     }
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (calls, trapped) = (Vcpu::all_calls(), vcpu::trapped_calls());
-    host::print(format_args!("casemate: {calls} system calls, {trapped} of them trapped; unknown numbers:{unknown}"));
+    host::print(format_args!(
+        "casemate: {calls} system calls, {trapped} of them trapped; unknown numbers:{unknown}"
+    ));
     host::print(format_args!(
         "casemate: {} host calls by slot, {} by exit; vCPUs idle {} ms; streams: {} bytes in, {} bytes out",
         get(&STATS.by_slot),

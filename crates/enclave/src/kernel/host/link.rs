@@ -8,8 +8,10 @@
 use core::hint;
 use core::sync::atomic::{Ordering, fence};
 
-use casemate_enclave_abi::{Consumer, Control, Errno, Op, Pending, Producer, Request, Response, Window, check};
 use casemate_enclave_abi::layout::{RING_ENTRIES, VcpuArea};
+use casemate_enclave_abi::{
+    Consumer, Control, Errno, Op, Pending, Producer, Request, Response, Window, check,
+};
 
 use crate::arch::cpu;
 use crate::stats::{STATS, add};

@@ -94,7 +94,8 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
     }
     let fs = if flags & flag::SETTLS != 0 { arguments.tls } else { cpu::fs_base() };
     let mask = parent.signals.lock().mask;
-    let child = Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask)).ok_or(Errno::EAGAIN)?;
+    let child =
+        Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask)).ok_or(Errno::EAGAIN)?;
     *child.name.lock() = *parent.name.lock();
     if flags & flag::PARENT_SETTID != 0 {
         user::write_value(arguments.parent_tid, &id)?;

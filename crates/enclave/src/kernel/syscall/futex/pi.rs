@@ -32,7 +32,12 @@ fn waits_here(queue: &Queue, address: u64) -> bool {
 }
 
 /// Takes the word where nobody owns it; else sets WAITERS, if `announce`. The bucket is locked.
-fn attempt(word: &AtomicU32, id: u32, others_wait: bool, announce: bool) -> core::result::Result<Attempt, Errno> {
+fn attempt(
+    word: &AtomicU32,
+    id: u32,
+    others_wait: bool,
+    announce: bool,
+) -> core::result::Result<Attempt, Errno> {
     let mut value = word.load(Ordering::SeqCst);
     loop {
         let owner = value & OWNER;
@@ -72,7 +77,8 @@ pub(super) fn lock(frame: &mut Frame, address: u64, deadline: Option<u64>) -> Re
         let mut queue = waiters::bucket(address);
         let others = waits_here(&queue, address);
         let owner = match user::with_futex_word(address, true, |word| {
-            attempt(word, thread.id(), others, true).map(|attempt| (attempt, word.load(Ordering::SeqCst) & OWNER))
+            attempt(word, thread.id(), others, true)
+                .map(|attempt| (attempt, word.load(Ordering::SeqCst) & OWNER))
         })?? {
             (Attempt::Got, _) => return Ok(0),
             (Attempt::Owned, owner) => owner,
@@ -139,9 +145,11 @@ pub(super) fn owner_ends(id: u32) {
     for mut queue in waiters::buckets() {
         loop {
             // A robust one has lost its owner's id already.
-            let left = queue.iter().filter(|waiter| waiter.pi).map(|waiter| waiter.address()).find(|address| {
-                waiters::value(*address).is_ok_and(|value| matches!(value & OWNER, owner if owner == id || owner == 0))
-            });
+            let left =
+                queue.iter().filter(|waiter| waiter.pi).map(|waiter| waiter.address()).find(|address| {
+                    waiters::value(*address)
+                        .is_ok_and(|value| matches!(value & OWNER, owner if owner == id || owner == 0))
+                });
             let Some(address) = left else { break };
             // The memory of the word was there a moment ago.
             let Ok(Some(next)) = hand_over(&mut queue, address, OWNER_DIED) else { break };

@@ -69,7 +69,10 @@ pub(super) fn bucket(address: u64) -> MutexGuard<'static, Queue> {
 
 /// All buckets, one after the other.
 pub(super) fn buckets() -> impl Iterator<Item = MutexGuard<'static, Queue>> {
-    TABLE.iter().filter(|bucket| bucket.interested.load(Ordering::Relaxed) > 0).map(|bucket| bucket.queue.lock())
+    TABLE
+        .iter()
+        .filter(|bucket| bucket.interested.load(Ordering::Relaxed) > 0)
+        .map(|bucket| bucket.queue.lock())
 }
 
 /// Says that somebody is about to wait at a word, or does not any more. Before the word is read: who changes the word and
@@ -98,11 +101,13 @@ pub(super) fn wait(address: u64, expected: u32, deadline: Option<u64>, bits: u32
     let queued = {
         let mut queue = bucket(address);
         // Under the lock that a wake takes: a change of the word before it is seen, one after it finds the waiter.
-        value(address).and_then(|value| if value == expected { Ok(()) } else { Err(Errno::EAGAIN) }).map(|()| {
-            let waiter = Waiter::new(Arc::clone(&thread), address, bits, false);
-            queue.push_back(Arc::clone(&waiter));
-            waiter
-        })
+        value(address).and_then(|value| if value == expected { Ok(()) } else { Err(Errno::EAGAIN) }).map(
+            |()| {
+                let waiter = Waiter::new(Arc::clone(&thread), address, bits, false);
+                queue.push_back(Arc::clone(&waiter));
+                waiter
+            },
+        )
     };
     let waiter = queued.inspect_err(|_| interested(address, false))?;
     sleep(&waiter, deadline).map(|()| 0)
@@ -292,7 +297,7 @@ impl Change {
 }
 
 /// FUTEX_WAKE_OP: changes the second word, wakes at the first, and at the second if its old value compares.
-pub(super) fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, change: Change) -> Result {
+pub(super) fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, change: &Change) -> Result {
     if !first.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
