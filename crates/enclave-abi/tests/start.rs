@@ -11,7 +11,7 @@ const ARENA: u64 = 3 * 4096;
 const BLOB: u64 = 8192;
 
 fn layout() -> Layout {
-    Layout::new(VCPUS, ARENA, BLOB).unwrap()
+    Layout::new(VCPUS, ARENA, BLOB).unwrap().with_sockets(64).unwrap()
 }
 
 fn words() -> Vec<AtomicU64> {
@@ -45,12 +45,14 @@ fn honest(window: Window<'_>) -> StartBlock {
         cwd: blob.bytes(b"/").unwrap(),
         argv: blob.strings(strings(&["ls", "", "-l"])).unwrap(),
         env: blob.strings(strings(&["A=1", "PATH=/bin:/usr/bin"])).unwrap(),
+        mounts: blob.strings(strings(&["rw:/srv", "tmpfs:/var/cache"])).unwrap(),
         cpuid: blob.cpuid(&CPUID).unwrap(),
         blob: layout.blob(),
         arena: layout.arena(),
         trace: 2,
         rows: 24,
         columns: 80,
+        sockets: 64,
     };
     block.write(window).unwrap();
     block

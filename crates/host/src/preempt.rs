@@ -9,6 +9,7 @@ use casemate_enclave_abi::{Control, Event};
 use casemate_sgx::platform::{Disposition, Platform, PlatformError};
 
 use crate::error::RunError;
+use crate::net::Tick;
 use crate::raw::signal;
 use crate::vcpu::Shared;
 
@@ -26,6 +27,24 @@ impl Preemption {
     pub(crate) fn register(&self, control: Control<'static>) {
         let thread = signal::this_thread();
         self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).push((thread, control));
+    }
+
+    /// Interrupts every vCPU that executes inside.
+    pub(crate) fn interrupt(&self) {
+        for (thread, control) in self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if control.inside.load(Ordering::SeqCst) != 0 {
+                signal::interrupt(*thread, signal::preemption_signal());
+            }
+        }
+    }
+
+    /// Interrupts a vCPU that executes inside.
+    fn interrupt_one(&self) {
+        let vcpus = self.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = vcpus.iter().find(|(_, control)| control.inside.load(Ordering::Relaxed) != 0);
+        if let Some((thread, _)) = inside {
+            signal::interrupt(*thread, signal::preemption_signal());
+        }
     }
 
     /// Interrupts every vCPU that executes inside and has set its `preempt` word.
@@ -58,8 +77,17 @@ pub(crate) fn watch(platform: &dyn Platform) -> Result<(), PlatformError> {
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), RunError> {
     let shared = Arc::clone(shared);
     let timer = move || {
+        let mut scratch = Vec::new();
         loop {
             std::thread::sleep(SLICE);
+            let service = &shared.service;
+            match service.net.tick(&mut scratch) {
+                Tick::Quiet => {}
+                // An idle vCPU takes the news in, and then waits for more. Where none is idle, one is interrupted.
+                Tick::News if !service.parking.wake_one() => shared.preemption.interrupt_one(),
+                Tick::News => {}
+                Tick::Alone => drop(service.parking.wake_one()),
+            }
             shared.preemption.tick();
             shared.clock.refresh();
         }

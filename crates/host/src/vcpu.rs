@@ -115,7 +115,7 @@ impl Vcpu {
                 Exit::Park { deadline_ns, wake } => {
                     self.shared.counters.parks.add();
                     self.shared.workers.leave();
-                    self.shared.service.parking.park(self.index, wake, deadline_ns);
+                    self.park(wake, deadline_ns);
                     self.shared.workers.enter();
                 }
                 Exit::Ready => self.start_others()?,
@@ -184,6 +184,14 @@ impl Vcpu {
                     registers = Registers { rdi: Event::Exception.into(), ..Registers::default() };
                 }
             }
+        }
+    }
+
+    /// Sleeps, or waits for the events of sockets, where nobody else does.
+    fn park(&self, wake: u64, deadline_ns: u64) {
+        let service = &self.shared.service;
+        if !(service.net.used() && service.net.park(self.index, self.control, wake, deadline_ns)) {
+            service.parking.park(self.index, wake, deadline_ns);
         }
     }
 

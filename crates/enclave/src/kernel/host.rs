@@ -179,6 +179,16 @@ pub(crate) fn kicked() {
     }
 }
 
+/// Whether the host has signals for the program.
+pub(crate) fn has_news() -> bool {
+    host().controls[0].as_ref().is_some_and(|control| control.news.load(Ordering::Relaxed) != 0)
+}
+
+/// Takes them, a bit each.
+pub(crate) fn take_news() -> u64 {
+    host().controls[0].as_ref().map_or(0, |control| control.news.swap(0, Ordering::AcqRel))
+}
+
 /// How often a vCPU was woken, as it is now. [`sleep`] takes it.
 pub(crate) fn wakes(index: usize) -> u64 {
     host().controls[index].as_ref().map_or(0, |control| control.wake.load(Ordering::Acquire))

@@ -20,6 +20,8 @@ pub mod open {
     pub const NONBLOCK: u32 = 0o4000;
     /// Direct transfers; for pipes, packets.
     pub const DIRECT: u32 = 0o40000;
+    /// Write through to the disk (`__O_SYNC` and `O_DSYNC`).
+    pub const SYNC: u32 = 0o4_010_000;
     /// Large files; always on.
     pub const LARGEFILE: u32 = 0o100_000;
     /// Only a directory.
@@ -80,6 +82,8 @@ pub mod mode {
     pub const REGULAR: u32 = 0o100_000;
     /// Symbolic link.
     pub const LINK: u32 = 0o120_000;
+    /// Socket.
+    pub const SOCKET: u32 = 0o140_000;
     /// Sticky.
     pub const STICKY: u32 = 0o1000;
     /// What chmod(2) changes.
@@ -95,7 +99,7 @@ pub mod mode {
             0o060_000 => 6,
             REGULAR => 8,
             LINK => 10,
-            0o140_000 => 12,
+            SOCKET => 12,
             _ => 0,
         }
     }

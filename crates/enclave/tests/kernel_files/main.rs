@@ -16,6 +16,7 @@ mod arch;
 mod calls;
 mod clock;
 mod cpuid;
+mod family;
 #[path = "../../src/kernel/fs/mod.rs"]
 mod fs;
 mod host;
@@ -23,6 +24,7 @@ mod process;
 mod sched;
 mod signal;
 mod syscall;
+mod timers;
 mod user;
 
 mod against_linux;

@@ -2,13 +2,14 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use casemate_enclave::vfs::flags::{mode, open};
 use casemate_enclave_abi::{Errno, Stat};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use super::file::{File, Sink, Source};
+use super::{locks, mapped};
 
 /// The largest position (`loff_t`).
 const MAX_POSITION: u64 = 0x7fff_ffff_ffff_ffff;
@@ -20,13 +21,32 @@ pub(crate) struct OpenFile {
     flags: AtomicU32,
     position: Mutex<u64>,
     path: String,
+    /// Whether it may hold locks.
+    locked: AtomicBool,
+    /// Device and inode number, once somebody has asked; `None`: it is no regular file.
+    key: Once<Option<mapped::Key>>,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            locks::dropped(self);
+        }
+    }
 }
 
 impl OpenFile {
     /// `flags` of open(2): those that are only about opening are left out.
     pub(crate) fn new(file: Arc<dyn File>, flags: u32, path: String) -> Arc<Self> {
         let flags = AtomicU32::new(flags & !open::ONCE);
-        Arc::new(Self { file, flags, position: Mutex::new(0), path })
+        Arc::new(Self {
+            file,
+            flags,
+            position: Mutex::new(0),
+            path,
+            locked: AtomicBool::new(false),
+            key: Once::new(),
+        })
     }
 
     /// The same file, opened again: what open(2) of `/proc/self/fd/N` gives.
@@ -36,6 +56,42 @@ impl OpenFile {
 
     pub(crate) fn file(&self) -> &dyn File {
         &*self.file
+    }
+
+    /// It holds a lock from now on, or has held one.
+    pub(super) fn set_locked(&self) {
+        self.locked.store(true, Ordering::Relaxed);
+    }
+
+    /// Device and inode number, if it is a regular file.
+    pub(super) fn key(&self) -> Option<mapped::Key> {
+        *self.key.call_once(|| {
+            let stat = self.file.stat().ok()?;
+            let regular = stat.mode & u64::from(mode::TYPE) == u64::from(mode::REGULAR);
+            (regular && self.file.mappable()).then_some((stat.dev, stat.ino))
+        })
+    }
+
+    /// ftruncate(2).
+    pub(crate) fn truncate(&self, size: u64) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.truncate(size)?;
+        mapped::resized(self);
+        Ok(())
+    }
+
+    /// fsync(2), fdatasync(2).
+    pub(crate) fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.sync(data_only)
+    }
+
+    /// fallocate(2).
+    pub(crate) fn allocate(&self, mode: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.allocate(mode, offset, length)?;
+        mapped::resized(self);
+        Ok(())
     }
 
     /// Absolute path by which it was opened; of what has none, its label.
@@ -100,6 +156,7 @@ impl OpenFile {
             return self.file.read(0, to, self.nonblock());
         }
         let mut position = self.position.lock();
+        mapped::before(self, *position, to.len() as u64);
         let count = self.file.read(*position, to, self.nonblock())?;
         *position = position.saturating_add(count as u64).min(MAX_POSITION);
         Ok(count)
@@ -113,7 +170,9 @@ impl OpenFile {
         }
         let mut position = self.position.lock();
         let at = if self.flags() & open::APPEND == 0 { Some(*position) } else { None };
+        mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
         let (end, count) = self.file.write(at, from, self.nonblock())?;
+        mapped::after(self, end.saturating_sub(count as u64), count as u64);
         *position = end.min(MAX_POSITION);
         Ok(count)
     }
@@ -132,6 +191,7 @@ impl OpenFile {
     pub(crate) fn read_from(&self, position: u64, to: &mut Sink<'_>) -> Result<usize, Errno> {
         self.positioned(position, to.len())?;
         Self::need(self.readable())?;
+        mapped::before(self, position, to.len() as u64);
         self.file.read(position, to, self.nonblock())
     }
 
@@ -140,7 +200,10 @@ impl OpenFile {
         self.positioned(position, from.len())?;
         Self::need(self.writable())?;
         let at = if self.flags() & open::APPEND == 0 { Some(position) } else { None };
-        self.file.write(at, from, self.nonblock()).map(|(_, count)| count)
+        mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
+        let (end, count) = self.file.write(at, from, self.nonblock())?;
+        mapped::after(self, end.saturating_sub(count as u64), count as u64);
+        Ok(count)
     }
 
     /// Reads at a position into kernel memory.

@@ -24,7 +24,7 @@ pub(crate) use thread::Thread;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
-use crate::host;
+use crate::{host, net};
 use queue::CORES;
 
 /// Room for as many vCPUs as an enclave can have.
@@ -44,8 +44,17 @@ pub(crate) fn start(thread: Arc<Thread>) {
 }
 
 /// Blocks the current thread until [`Thread::unpark`], or until the monotonic clock shows `deadline`. Returns at once, and
-/// takes the token, where an unpark came before. `false` where time ran out.
+/// takes the token, where an unpark came before. `false` where time ran out. While the program is halted it does not return.
 pub(crate) fn park(deadline: Option<u64>) -> bool {
+    let woken = park_once(deadline);
+    crate::family::halt::hold();
+    woken
+}
+
+/// The same for those who halt the program.
+pub(crate) fn park_once(deadline: Option<u64>) -> bool {
+    // What it waits for may have come meanwhile.
+    net::drain();
     let thread = current();
     if thread.take_token() {
         return true;
@@ -66,6 +75,7 @@ pub(crate) fn leaving() {
 
 /// Lets others run.
 pub(crate) fn yield_now() {
+    net::drain();
     timers::expire();
     let here = Vcpu::index();
     if queue::is_empty(here) {
@@ -146,7 +156,12 @@ fn arrived() {
 #[unsafe(no_mangle)]
 extern "C" fn thread_started() {
     arrived();
-    cpu::set_fs_base(current().first_fs_base());
+    let thread = current();
+    if let Some(main) = thread.main() {
+        drop(thread);
+        main();
+    }
+    cpu::set_fs_base(thread.first_fs_base());
 }
 
 impl Thread {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 
@@ -35,7 +35,7 @@ pub(super) enum Wake {
 
 /// A guest thread: a kernel stack, state components, and what Linux keeps for a thread.
 pub(crate) struct Thread {
-    id: u32,
+    id: AtomicU32,
     stack: KernelStack,
     state: AtomicU8,
     /// The number of the vCPU whose stack pointer is in this thread's stack, plus one; or zero.
@@ -56,6 +56,8 @@ pub(crate) struct Thread {
     pub(crate) name: Mutex<[u8; 16]>,
     /// Signals may be pending that are not blocked: look before going back to guest code.
     pub(crate) attention: AtomicBool,
+    /// What it runs, if it is the kernel's own and never goes to guest code.
+    main: Option<fn() -> !>,
 }
 
 // SAFETY: `stack_pointer` and `area` are used only by the vCPU on which the thread runs, or by
@@ -66,7 +68,7 @@ unsafe impl Send for Thread {}
 
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Thread").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -87,7 +89,7 @@ impl Thread {
             area.copy_from_ssa(state.bytes());
         }
         Some(Arc::new(Self {
-            id,
+            id: AtomicU32::new(id),
             stack,
             state: AtomicU8::new(state::RUNNABLE),
             on: AtomicUsize::new(0),
@@ -100,12 +102,36 @@ impl Thread {
             signals: Mutex::new(signals),
             name: Mutex::new([0; 16]),
             attention: AtomicBool::new(false),
+            main: None,
         }))
+    }
+
+    /// A thread of the kernel's own, which runs `main`. `None` where there is no memory for it.
+    pub(crate) fn of_kernel(id: u32, main: fn() -> !) -> Option<Arc<Self>> {
+        let frame = Frame::starting_at(0, 0);
+        let mut thread = Self::new(id, &frame, 0, None, Signals::default())?;
+        Arc::get_mut(&mut thread)?.main = Some(main);
+        Some(thread)
+    }
+
+    pub(super) fn main(&self) -> Option<fn() -> !> {
+        self.main
     }
 
     /// Its id, as gettid(2) says.
     pub(crate) fn id(&self) -> u32 {
-        self.id
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another id: that of its process, at execve(2); for a while that of a child (vfork(2)).
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// Whether a vCPU executes it now, in guest code or in the kernel, and not only on its way to sleep.
+    pub(crate) fn is_running(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        self.is_on_a_vcpu() && state != state::PARKED && state != state::ENDED
     }
 
     pub(super) fn first_fs_base(&self) -> u64 {

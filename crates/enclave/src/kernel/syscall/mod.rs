@@ -3,8 +3,11 @@
 mod file;
 mod futex;
 mod identity;
+mod interval;
 mod memory;
+mod net;
 mod process;
+mod shared_memory;
 mod signal;
 mod system;
 mod table;
@@ -80,6 +83,8 @@ pub(crate) fn before_guest(frame: &mut Frame) {
     if Vcpu::take_need_resched() {
         sched::yield_now();
     }
+    crate::family::news::look();
+    crate::family::halt::before_guest();
     crate::signal::deliver(frame);
 }
 

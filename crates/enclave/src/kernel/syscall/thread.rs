@@ -2,11 +2,14 @@
 
 use core::sync::atomic::Ordering;
 
+use casemate_enclave_abi::ExitStatus;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
 use crate::arch::{cpu, xstate};
+use crate::family::fork::{self, Wanted};
+use crate::family::vfork;
 use crate::process::process;
 use crate::sched::{self, Thread};
 use crate::signal::Signals;
@@ -69,11 +72,11 @@ pub(super) fn clone3(frame: &mut Frame) -> Result {
     new_thread(frame, &arguments)
 }
 
-fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
+fn new_thread(frame: &mut Frame, arguments: &CloneArguments) -> Result {
     let flags = arguments.flags;
     if flags & flag::A_THREAD != flag::A_THREAD {
-        // A process: it comes with a later version.
-        return Err(Errno::ENOSYS);
+        let CloneArguments { flags, stack, parent_tid, child_tid, tls, .. } = *arguments;
+        return fork::process(frame, Wanted { flags, stack, parent_tid, child_tid, tls });
     }
     if flags & flag::SETTLS != 0 && arguments.tls >> 47 != 0 {
         return Err(Errno::EPERM);
@@ -114,6 +117,9 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
 
 pub(super) fn exit(frame: &mut Frame) -> Result {
     let [code, ..] = frame.arguments();
+    if vfork::end(frame, ExitStatus::Code(code.to_le_bytes()[0])) {
+        return Ok(frame.rax);
+    }
     end_thread(code)
 }
 
