@@ -58,6 +58,9 @@ pub(crate) struct Arguments {
     /// Emulation: interrupt the enclave at every instruction; for tests, very slow
     #[arg(long, hide = true)]
     single_step: bool,
+    /// How host calls are made: async serves them without an exit while a processor is free, sync by an exit each
+    #[arg(long, value_enum, value_name = "sync|async", default_value = "async", hide_possible_values = true)]
+    calls: Calls,
     /// Print each system call on standard error
     #[arg(long)]
     trace: bool,
@@ -70,6 +73,13 @@ pub(crate) struct Arguments {
     /// The program, a path under the root directory or a name in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
+}
+
+/// How host calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Calls {
+    Sync,
+    Async,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
@@ -126,6 +136,7 @@ fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
         debug: arguments.debug,
         sigstruct: arguments.sigstruct,
         single_step: arguments.single_step,
+        sync_calls: arguments.calls == Calls::Sync,
         trace: arguments.trace,
         counters: stats,
     })

@@ -58,3 +58,26 @@ fn work_is_handed_on() {
         same(&[&["--vcpus", "1"], &["--vcpus", "2"], &["--vcpus", "8"]], &program, &[threads, "5000"]);
     }
 }
+
+#[test]
+fn calls_give_the_same_by_worker_and_by_exit() {
+    let program = c("preads", &[]);
+    let modes: [&[&str]; 4] =
+        [&["--calls", "sync"], &["--calls", "async"], &["--calls", "async", "--vcpus", "1"], &["--strict"]];
+    same(&modes, &program, &["20000"]);
+}
+
+#[test]
+fn synchronous_calls_use_no_worker() {
+    let output = inside(&["--calls", "sync", "--stats"], &c("preads", &[]), &["5000"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("0 host calls by slot, "), "{said}");
+}
+
+#[test]
+fn unknown_calls_are_counted_by_number() {
+    let output = inside(&["--stats"], &c("unknown", &[]), &[]);
+    assert_eq!(text(&output.stdout), "not there\n");
+    let said = text(&output.stderr);
+    assert!(said.contains("unknown numbers: 335x1 600x2\n"), "{said}");
+}

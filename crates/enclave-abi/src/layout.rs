@@ -1,5 +1,6 @@
 //! Where everything is in the window. A pure function of three numbers, so both sides compute it for themselves.
 
+use crate::net;
 use crate::ring;
 use crate::slot::{REQUEST_WORDS, RESPONSE_WORDS};
 use crate::window::{Offset, Region};
@@ -37,6 +38,8 @@ pub struct Layout {
     vcpus: u64,
     blob: Region,
     arena: Region,
+    sockets: Region,
+    socket_count: u64,
     total: u64,
 }
 
@@ -63,8 +66,18 @@ impl Layout {
         let blob_start = VCPUS.checked_add(vcpus.checked_mul(VCPU_LEN)?)?;
         let blob = Region { offset: Offset(blob_start), len: blob.checked_next_multiple_of(PAGE)? };
         let arena = Region { offset: blob.end()?, len: arena.checked_next_multiple_of(PAGE)? };
-        let total = arena.end()?.0;
-        Some(Self { vcpus, blob, arena, total })
+        let end = arena.end()?;
+        let sockets = Region { offset: end, len: 0 };
+        Some(Self { vcpus, blob, arena, sockets, socket_count: 0, total: end.0 })
+    }
+
+    /// The same with room for so many sockets behind it.
+    ///
+    /// `None`: more than [`net::MAX_SOCKETS`], or sums that are not a `u64`.
+    #[must_use]
+    pub fn with_sockets(self, count: u64) -> Option<Self> {
+        let sockets = net::region(self.arena.end()?, count)?;
+        Some(Self { sockets, socket_count: count, total: sockets.end()?.0, ..self })
     }
 
     /// The window's size in bytes.
@@ -120,6 +133,18 @@ impl Layout {
     pub const fn arena(&self) -> Region {
         self.arena
     }
+
+    /// The sockets, see [`crate::net`].
+    #[must_use]
+    pub const fn sockets(&self) -> Region {
+        self.sockets
+    }
+
+    /// For how many sockets there is room.
+    #[must_use]
+    pub const fn socket_count(&self) -> u64 {
+        self.socket_count
+    }
 }
 
 #[cfg(test)]
@@ -129,13 +154,13 @@ mod tests {
     #[test]
     fn parts_follow_each_other_without_gap_or_overlap() {
         for vcpus in 1..=MAX_VCPUS {
-            let layout = Layout::new(vcpus, 1 << 20, 5000).unwrap();
+            let layout = Layout::new(vcpus, 1 << 20, 5000).unwrap().with_sockets(100).unwrap();
             let mut parts = std::vec![layout.start(), layout.clock(), layout.panic()];
             for index in 0..vcpus {
                 let area = layout.vcpu(index).unwrap();
                 parts.extend([area.control, area.submission, area.completion]);
             }
-            parts.extend([layout.blob(), layout.arena()]);
+            parts.extend([layout.blob(), layout.arena(), layout.sockets()]);
             let mut at = Offset(0);
             for part in parts {
                 assert_eq!(part.offset, at);
@@ -155,5 +180,6 @@ mod tests {
         assert_eq!(Layout::new(1, u64::MAX - 2 * PAGE, PAGE), None);
         assert_eq!(Layout::new(1, PAGE, MAX_BLOB + 1), None);
         assert_eq!(Layout::new(u64::MAX, u64::MAX, u64::MAX), None);
+        assert_eq!(Layout::new(1, PAGE, PAGE).unwrap().with_sockets(net::MAX_SOCKETS + 1), None);
     }
 }

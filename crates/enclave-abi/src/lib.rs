@@ -20,7 +20,8 @@
 //! | for each vCPU: submission ring | entries, tail: enclave; head: host | [`ring`], [`slot`] |
 //! | for each vCPU: completion ring | entries, tail: host; head: enclave | [`ring`], [`slot`], [`op`] |
 //! | blob: arguments, environment, CPUID table | host, once | [`blob`] |
-//! | arena: paths, buffers, records, [`stream`]s | both | [`arena`] gives the bounds, [`dir`] and [`stat`] the meaning |
+//! | arena: paths, buffers, records | both | [`arena`] gives the bounds, [`dir`] and [`stat`] the meaning |
+//! | sockets: marks, words, [`stream`]s | see [`net`] | [`net`], [`stream`] |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod elrange;
 pub mod errno;
 pub mod exit;
 pub mod layout;
+pub mod net;
 pub mod op;
 pub mod ring;
 pub mod slot;

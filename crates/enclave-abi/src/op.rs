@@ -287,6 +287,56 @@ const EDMM: &[Errno] = &[
     Errno::EPERM,
 ];
 
+/// What calls about sockets can give (`Documentation`: ip(7), tcp(7), udp(7), socket(7)).
+const NET: &[Errno] = &[
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EFAULT,
+    Errno::EEXIST,
+    Errno::ENODEV,
+    Errno::ENOTDIR,
+    Errno::EINVAL,
+    Errno::ENFILE,
+    Errno::EMFILE,
+    Errno::EPIPE,
+    Errno::ENAMETOOLONG,
+    Errno::ELOOP,
+    Errno::EPROTO,
+    Errno::ENOTSOCK,
+    Errno::EDESTADDRREQ,
+    Errno::EMSGSIZE,
+    Errno::EPROTOTYPE,
+    Errno::ENOPROTOOPT,
+    Errno::EPROTONOSUPPORT,
+    Errno::ESOCKTNOSUPPORT,
+    Errno::EOPNOTSUPP,
+    Errno::EPFNOSUPPORT,
+    Errno::EAFNOSUPPORT,
+    Errno::EADDRINUSE,
+    Errno::EADDRNOTAVAIL,
+    Errno::ENETDOWN,
+    Errno::ENETUNREACH,
+    Errno::ENETRESET,
+    Errno::ECONNABORTED,
+    Errno::ECONNRESET,
+    Errno::ENOBUFS,
+    Errno::EISCONN,
+    Errno::ENOTCONN,
+    Errno::ESHUTDOWN,
+    Errno::ETIMEDOUT,
+    Errno::ECONNREFUSED,
+    Errno::EHOSTDOWN,
+    Errno::EHOSTUNREACH,
+    Errno::EALREADY,
+    Errno::EINPROGRESS,
+];
+
 ops! {
     /// Opens a file: path offset, path length, open flags of Linux, mode, mount. Gives a handle.
     ///
@@ -404,6 +454,43 @@ ops! {
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.
     Yield = 49, "yield", [], ResultBound::Zero, &[];
+    /// Makes a socket: the number that it is to have ([`crate::net`]), family, type, protocol.
+    NetSocket = 128, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
+    /// Binds a socket: socket, address, its length.
+    NetBind = 129, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    /// Lets a socket take connections: socket, backlog.
+    NetListen = 130, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
+    /// Takes a connection, if there is one: listening socket, the number that the new one is to have, where to put the
+    /// [`crate::net::Message`].
+    NetAccept = 131, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
+    /// Connects a socket, or begins to (`EINPROGRESS`): socket, address, its length.
+    NetConnect = 132, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    /// The address of a socket (0) or of its peer (1): socket, which, where to put the [`crate::net::Message`].
+    NetName = 133, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
+    /// Sets an option: socket, level, option, value, its length.
+    NetSetOption = 134, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
+    /// The value of an option: socket, level, option, where to put it, how long it may be. Gives its length.
+    NetGetOption = 135, "net_get_option", ["socket", "level", "option", "out", "length"],
+        ResultBound::AtMostArg(4), NET;
+    /// Sends a datagram: socket, buffer, length, address, its length (0: the peer's). Gives bytes sent.
+    NetSend = 136, "net_send", ["socket", "buffer", "length", "address", "address length"],
+        ResultBound::AtMostArg(2), NET;
+    /// Takes a datagram, if there is one: socket, buffer, length, where to put the [`crate::net::Message`], 1 to leave it
+    /// there. Gives bytes in the buffer.
+    NetReceive = 137, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
+    /// Closes a socket: socket, 1 to reset its connection. What was sent before still goes out.
+    NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
+    /// shutdown(2) of a socket without streams: socket, how.
+    NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+}
+
+impl Op {
+    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
+    /// hold a worker.
+    #[must_use]
+    pub const fn may_wait(self) -> bool {
+        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    }
 }
 
 /// A number that names no host call.

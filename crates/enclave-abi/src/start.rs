@@ -25,9 +25,11 @@ pub const FLAG_STDOUT_TERMINAL: u64 = 1 << 2;
 pub const FLAG_STDERR_TERMINAL: u64 = 1 << 3;
 /// Bit of [`StartBlock::flags`]: the platform is emulated. A hint for messages; no decision may rest on it.
 pub const FLAG_EMULATED: u64 = 1 << 4;
+/// Bit of [`StartBlock::flags`]: each host call is an exit; no worker serves rings.
+pub const FLAG_SYNC_CALLS: u64 = 1 << 8;
 
 /// Bit of [`StartBlock::flags`]: this enclave was made by another one, which says over the channel what it shall run.
-pub const FLAG_CHILD: u64 = 1 << 8;
+pub const FLAG_CHILD: u64 = 1 << 9;
 
 /// Bit of [`StartBlock::trace`]: print each system call.
 pub const TRACE_CALLS: u64 = 1 << 0;
@@ -39,6 +41,7 @@ const FLAGS: u64 = FLAG_EDMM
     | FLAG_STDOUT_TERMINAL
     | FLAG_STDERR_TERMINAL
     | FLAG_EMULATED
+    | FLAG_SYNC_CALLS
     | FLAG_CHILD;
 
 /// Linux takes host names of up to 64 bytes (`include/uapi/linux/utsname.h`).
@@ -50,7 +53,7 @@ const MAX_ID: u64 = 0xffff_fffe;
 const MAX_PID: u64 = 0x7fff_ffff;
 
 /// The number of words, magic and version included.
-const WORDS: usize = 37;
+const WORDS: usize = 38;
 
 /// The start-up block. Strings in regions have no NUL; a region of length 0 is "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub struct StartBlock {
     pub rows: u64,
     /// Columns of the terminal, 0 if there is none.
     pub columns: u64,
+    /// For how many sockets the window has room.
+    pub sockets: u64,
 }
 
 /// Why a start-up block cannot be.
@@ -209,6 +214,7 @@ impl StartBlock {
             self.trace,
             self.rows,
             self.columns,
+            self.sockets,
         ];
         window.store_words(Offset(0), &words)
     }
@@ -236,7 +242,7 @@ impl StartBlock {
     /// excludes.
     #[must_use]
     pub fn layout(&self) -> Option<Layout> {
-        Layout::new(self.vcpus, self.arena.len, self.blob.len)
+        Layout::new(self.vcpus, self.arena.len, self.blob.len)?.with_sockets(self.sockets)
     }
 
     fn from_words(words: [u64; WORDS]) -> (u64, u64, Self) {
@@ -278,6 +284,7 @@ impl StartBlock {
             trace,
             rows,
             columns,
+            sockets,
         ] = words;
         let region = |offset, len| Region { offset: Offset(offset), len };
         let block = Self {
@@ -304,6 +311,7 @@ impl StartBlock {
             trace,
             rows,
             columns,
+            sockets,
         };
         (magic, version, block)
     }

@@ -329,6 +329,16 @@ impl<'a> StreamReader<'a> {
     /// # Errors
     /// [`StreamError::WouldBlock`], [`StreamError::Failed`], [`StreamError::Corrupt`].
     pub fn read(&mut self, to: &mut [u8]) -> Result<usize, StreamError> {
+        let len = self.peek(to)?;
+        self.end.advance(u64::try_from(len).map_err(|_| StreamError::Corrupt)?);
+        Ok(len)
+    }
+
+    /// The same, and leaves them there.
+    ///
+    /// # Errors
+    /// Those of [`StreamReader::read`].
+    pub fn peek(&mut self, to: &mut [u8]) -> Result<usize, StreamError> {
         let ready = match self.readable() {
             Ok(0) if !to.is_empty() => return Err(StreamError::WouldBlock),
             Err(StreamError::Closed) => return Ok(0),
@@ -341,7 +351,6 @@ impl<'a> StreamReader<'a> {
         let (before, after) = to.split_at_mut(at_most(self.end.capacity - start, len));
         self.end.bytes.copy_in(Offset(start), before).map_err(|_| StreamError::Corrupt)?;
         self.end.bytes.copy_in(Offset(0), after).map_err(|_| StreamError::Corrupt)?;
-        self.end.advance(length(to));
         Ok(len)
     }
 

@@ -11,7 +11,7 @@ const ARENA: u64 = 3 * 4096;
 const BLOB: u64 = 8192;
 
 fn layout() -> Layout {
-    Layout::new(VCPUS, ARENA, BLOB).unwrap()
+    Layout::new(VCPUS, ARENA, BLOB).unwrap().with_sockets(64).unwrap()
 }
 
 fn words() -> Vec<AtomicU64> {
@@ -52,6 +52,7 @@ fn honest(window: Window<'_>) -> StartBlock {
         trace: 2,
         rows: 24,
         columns: 80,
+        sockets: 64,
     };
     block.write(window).unwrap();
     block

@@ -19,6 +19,7 @@ mod family;
 mod files;
 mod image;
 mod mount;
+mod net;
 mod news;
 mod ops;
 mod park;
@@ -36,6 +37,7 @@ mod state;
 mod stats;
 mod vcpu;
 mod window;
+mod workers;
 
 pub use casemate_enclave_abi::{ExitStatus, MAX_VCPUS};
 pub use error::RunError;

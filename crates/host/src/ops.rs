@@ -16,9 +16,11 @@ use crate::console;
 use crate::family::Family;
 use crate::files::mounted::mode;
 use crate::files::{Files, MAX_PATH};
+use crate::net::Net;
 use crate::park::Parking;
 use crate::raw::lock::Record;
 
+mod net;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) enclave: Arc<dyn Enclave>,
     pub(crate) parking: Parking,
     pub(crate) family: Family,
+    pub(crate) net: Net,
 }
 
 /// A vCPU's server: what is shared, and a buffer of its own.
@@ -151,11 +154,26 @@ impl Server {
             Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
             Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
             Op::PollPipes => service.poll_pipes(a, b, c, d),
-            Op::Wake => service.parking.wake(a).map(|()| 0),
+            Op::Wake => {
+                service.net.wake(a);
+                service.parking.wake(a).map(|()| 0)
+            }
             Op::Yield => {
                 std::thread::yield_now();
                 Ok(0)
             }
+            Op::NetSocket
+            | Op::NetBind
+            | Op::NetListen
+            | Op::NetAccept
+            | Op::NetConnect
+            | Op::NetName
+            | Op::NetSetOption
+            | Op::NetGetOption
+            | Op::NetSend
+            | Op::NetReceive
+            | Op::NetClose
+            | Op::NetShutdown => self.net_call(op, args),
         }
     }
 

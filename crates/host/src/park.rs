@@ -71,6 +71,16 @@ impl Parking {
         self.bed(vcpu).map(|bed| bed.control)
     }
 
+    /// Wakes some vCPU that sleeps here, if there is one.
+    pub(crate) fn wake_one(&self) -> bool {
+        let sleeping = |bed: &&Bed| bed.control.parked.load(Ordering::SeqCst) != 0;
+        let Some(bed) = self.beds.iter().find(sleeping) else { return false };
+        bed.control.wake.fetch_add(1, Ordering::SeqCst);
+        drop(bed.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        bed.woken.notify_all();
+        true
+    }
+
     fn bed(&self, vcpu: u64) -> Option<&Bed> {
         self.beds.get(usize::try_from(vcpu).ok()?)
     }

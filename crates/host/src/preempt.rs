@@ -9,6 +9,7 @@ use casemate_enclave_abi::{Control, Event};
 use casemate_sgx::platform::{Disposition, Platform, PlatformError};
 
 use crate::error::RunError;
+use crate::net::Tick;
 use crate::raw::signal;
 use crate::vcpu::Shared;
 
@@ -34,6 +35,15 @@ impl Preemption {
             if control.inside.load(Ordering::SeqCst) != 0 {
                 signal::interrupt(*thread, signal::preemption_signal());
             }
+        }
+    }
+
+    /// Interrupts a vCPU that executes inside.
+    fn interrupt_one(&self) {
+        let vcpus = self.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = vcpus.iter().find(|(_, control)| control.inside.load(Ordering::Relaxed) != 0);
+        if let Some((thread, _)) = inside {
+            signal::interrupt(*thread, signal::preemption_signal());
         }
     }
 
@@ -67,8 +77,17 @@ pub(crate) fn watch(platform: &dyn Platform) -> Result<(), PlatformError> {
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), RunError> {
     let shared = Arc::clone(shared);
     let timer = move || {
+        let mut scratch = Vec::new();
         loop {
             std::thread::sleep(SLICE);
+            let service = &shared.service;
+            match service.net.tick(&mut scratch) {
+                Tick::Quiet => {}
+                // An idle vCPU takes the news in, and then waits for more. Where none is idle, one is interrupted.
+                Tick::News if !service.parking.wake_one() => shared.preemption.interrupt_one(),
+                Tick::News => {}
+                Tick::Alone => drop(service.parking.wake_one()),
+            }
             shared.preemption.tick();
             shared.clock.refresh();
         }

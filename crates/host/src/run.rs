@@ -17,6 +17,7 @@ use crate::files::Files;
 use crate::files::mounted::Mounted;
 use crate::image::Image;
 use crate::mount::{self, Mount};
+use crate::net::Net;
 use crate::ops::Service;
 use crate::park::Parking;
 use crate::plan::{self, Plan};
@@ -24,8 +25,9 @@ use crate::platform::{PlatformChoice, PlatformOptions};
 use crate::raw::signal;
 use crate::start::{self, Machine, Program};
 use crate::state::State;
-use crate::stats::Stats;
+use crate::stats::{Counters, Stats};
 use crate::vcpu::{self, Shared};
+use crate::workers::Workers;
 use crate::{news, preempt, program, signing};
 
 /// How a program is run.
@@ -61,6 +63,8 @@ pub struct RunOptions {
     pub debug: bool,
     /// Signature to use instead of one by the development key.
     pub sigstruct: Option<PathBuf>,
+    /// Each host call leaves the enclave; no worker serves it.
+    pub sync_calls: bool,
     /// Print each system call.
     pub trace: bool,
     /// Print at the end what the enclave kernel has counted.
@@ -133,16 +137,23 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let emulated = platform.is_emulated();
     let bit = |wanted, bit| if wanted { bit } else { 0 };
     let trace = bit(options.trace, TRACE_CALLS) | bit(options.counters, TRACE_COUNTERS);
-    let machine = Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child };
+    let machine =
+        Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child, sync_calls: options.sync_calls };
     let window = start::window(&program, machine)?;
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service = Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family };
+    let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
+    let service =
+        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
-    let shared = Arc::new(Shared::new(window, Arc::new(service), clock, sender));
+    let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
+    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Arc::new(workers.ok_or_else(incomplete)?);
+    workers.start()?;
+    let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));
     preempt::start(&shared)?;
     news::start(&shared)?;
     vcpu::start(&shared, 0)?;

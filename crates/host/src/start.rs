@@ -6,8 +6,10 @@ use std::path::Path;
 
 use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
+use casemate_enclave_abi::net::MAX_SOCKETS;
 use casemate_enclave_abi::start::{
     FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
+    FLAG_SYNC_CALLS,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;
@@ -50,6 +52,7 @@ pub(crate) struct Machine {
     pub(crate) trace: u64,
     /// Another enclave says what it shall run.
     pub(crate) child: bool,
+    pub(crate) sync_calls: bool,
 }
 
 /// Makes a window and writes the start-up block into it.
@@ -61,7 +64,8 @@ pub(crate) fn window(program: &Program, machine: Machine) -> Result<SharedWindow
     let hostname = hostname();
     let blob = blob_len(program, &hostname, &cpuid);
     let arena = machine.vcpus.saturating_mul(ARENA_EACH).max(ARENA_LEAST);
-    let layout = Layout::new(machine.vcpus, arena, blob).ok_or(RunError::Arguments { bytes: blob })?;
+    let layout = Layout::new(machine.vcpus, arena, blob).and_then(|layout| layout.with_sockets(MAX_SOCKETS));
+    let layout = layout.ok_or(RunError::Arguments { bytes: blob })?;
     let window =
         SharedWindow::new(layout).map_err(|source| RunError::system("memory for the window", source))?;
     let block = fill(window, program, machine, &hostname, &cpuid)?;
@@ -128,6 +132,7 @@ fn fill(
         trace: machine.trace,
         rows: rows.into(),
         columns: columns.into(),
+        sockets: layout.socket_count(),
     })
 }
 
@@ -136,6 +141,7 @@ fn flags(machine: Machine) -> u64 {
         (machine.edmm, FLAG_EDMM),
         (machine.emulated, FLAG_EMULATED),
         (machine.child, FLAG_CHILD),
+        (machine.sync_calls, FLAG_SYNC_CALLS),
         (stdin().is_terminal(), FLAG_STDIN_TERMINAL),
         (stdout().is_terminal(), FLAG_STDOUT_TERMINAL),
         (stderr().is_terminal(), FLAG_STDERR_TERMINAL),
@@ -177,8 +183,15 @@ mod tests {
     use super::*;
     use casemate_enclave_abi::split_strings;
 
-    const MACHINE: Machine =
-        Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1, child: false };
+    const MACHINE: Machine = Machine {
+        vcpus: 2,
+        heap: 1 << 24,
+        edmm: true,
+        emulated: true,
+        trace: 1,
+        sync_calls: false,
+        child: false,
+    };
 
     fn program() -> Program {
         Program {

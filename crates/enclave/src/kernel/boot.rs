@@ -18,7 +18,7 @@ use crate::memory::EnclavePages;
 use crate::process::{self, AddressSpace};
 use crate::sched::{self, Thread};
 use crate::signal::Signals;
-use crate::{clock, cpuid, family, heap, host, loader, syscall};
+use crate::{clock, cpuid, family, heap, host, loader, net, syscall};
 
 /// The first vCPU has set everything up.
 static BOOTED: AtomicBool = AtomicBool::new(false);
@@ -70,6 +70,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
     sched::set_dynamic(dynamic);
     let layout = start.layout().expect("the start-up block was checked");
     host::init(window, &layout).expect("the start-up block was checked");
+    net::init(window, &layout).expect("the start-up block was checked");
     clock::start();
     syscall::set_trace(start.trace);
     let table = (0..start.cpuid.count).filter_map(|index| start.cpuid.get(window, index)).collect();

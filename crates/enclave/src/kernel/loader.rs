@@ -1,6 +1,7 @@
 //! Loading a program: execve(2) into an empty address space, and what mmap(2) of code has in common with it.
 
 mod code;
+pub(crate) mod islands;
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;

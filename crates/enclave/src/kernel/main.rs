@@ -20,6 +20,7 @@ mod heap;
 mod host;
 mod loader;
 mod memory;
+mod net;
 mod panic;
 mod process;
 mod sched;

@@ -53,7 +53,7 @@ pub(crate) fn at(time: u64, action: impl FnOnce() + Send + 'static) -> Alarm {
 
 fn thread() -> &'static Arc<Thread> {
     THREAD.call_once(|| {
-        let thread = Thread::of_kernel(u32::MAX, run);
+        let thread = Thread::of_kernel(u32::MAX, run).expect("memory for the thread of timers");
         sched::start(Arc::clone(&thread));
         thread
     })

@@ -82,6 +82,8 @@ pub mod mode {
     pub const REGULAR: u32 = 0o100_000;
     /// Symbolic link.
     pub const LINK: u32 = 0o120_000;
+    /// Socket.
+    pub const SOCKET: u32 = 0o140_000;
     /// Sticky.
     pub const STICKY: u32 = 0o1000;
     /// What chmod(2) changes.
@@ -97,7 +99,7 @@ pub mod mode {
             0o060_000 => 6,
             REGULAR => 8,
             LINK => 10,
-            0o140_000 => 12,
+            SOCKET => 12,
             _ => 0,
         }
     }

@@ -16,7 +16,9 @@ pub(crate) fn words(bytes: u64) -> Result<&'static [AtomicU64], Errno> {
     let length = length.filter(|length| *length > 0).ok_or(Errno::NOMEM)?;
     let whole = length.checked_add(2 * page).ok_or(Errno::NOMEM)?;
     // SAFETY: no address is asked for, so nothing that is in use is replaced.
-    let start = unsafe { mmap_anonymous(null_mut(), whole, ProtFlags::empty(), MapFlags::PRIVATE) }?;
+    let start = unsafe {
+        mmap_anonymous(null_mut(), whole, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }?;
     let first = start.wrapping_byte_add(page);
     // SAFETY: the pages were just mapped, and nothing refers to them.
     unsafe { mprotect(first, length, MprotectFlags::READ | MprotectFlags::WRITE) }?;

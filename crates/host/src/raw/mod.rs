@@ -5,4 +5,5 @@ pub(crate) mod entry;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod signal;
+pub(crate) mod socket;
 pub(crate) mod tsc;

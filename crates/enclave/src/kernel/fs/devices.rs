@@ -17,6 +17,7 @@ pub(super) const PROC: u64 = 0x9fa0;
 pub(super) const SYSFS: u64 = 0x6265_6572;
 pub(super) const TMPFS: u64 = 0x0102_1994;
 pub(super) const ANON_INODES: u64 = 0x0904_1934;
+pub(crate) const SOCKFS: u64 = 0x534f_434b;
 
 /// The device of everything that has none of its own.
 const DEVICE: u64 = records::device(0, 14);
@@ -36,7 +37,7 @@ pub(super) fn inode_of(name: &str) -> u64 {
 }
 
 /// What stat(2) shows of something with a name and a mode.
-pub(super) fn stat(name: &str, mode: u32, rdev: u64) -> Stat {
+pub(crate) fn stat(name: &str, mode: u32, rdev: u64) -> Stat {
     let start = &process().start;
     let now = now();
     Stat {
@@ -57,7 +58,7 @@ pub(super) fn stat(name: &str, mode: u32, rdev: u64) -> Stat {
 }
 
 /// What statfs(2) shows of a file system without storage.
-pub(super) fn stat_fs(kind: u64) -> StatFs {
+pub(crate) fn stat_fs(kind: u64) -> StatFs {
     StatFs { kind, bsize: 4096, namelen: 255, frsize: 4096, ..StatFs::default() }
 }
 

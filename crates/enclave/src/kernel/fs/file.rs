@@ -8,6 +8,7 @@ use casemate_enclave::vfs::flags::poll;
 use casemate_enclave::vfs::tmpfs::{Change, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
+use super::socket::Socket;
 use super::wait::WaitQueue;
 use super::{Carried, Cookie, Epoll, SignalFd, TimerFd};
 use crate::host::Buffer;
@@ -156,6 +157,11 @@ pub(crate) trait File: Send + Sync {
         0
     }
 
+    /// Whether [`File::poll`] may change without a word to its [`File::queues`], so that it must be asked each time.
+    fn asked(&self) -> bool {
+        false
+    }
+
     /// ftruncate(2).
     fn truncate(&self, _size: u64) -> Result<(), Errno> {
         Err(Errno::EINVAL)
@@ -219,6 +225,11 @@ pub(crate) trait File: Send + Sync {
 
     /// It, if it is a set of signals.
     fn signals(&self) -> Option<&SignalFd> {
+        None
+    }
+
+    /// It, if it is a socket.
+    fn socket(&self) -> Option<&dyn Socket> {
         None
     }
 

@@ -5,6 +5,7 @@
 //! | `table` | [`Files`]: descriptors, working directory |
 //! | `open_file` | [`OpenFile`]: what a descriptor refers to, shared by dup(2) |
 //! | `file` | trait [`File`]: what an open file can do, and [`Sink`] and [`Source`], where bytes go to and come from |
+//! | `socket` | trait [`Socket`]: what a file that is a socket can do besides |
 //! | `wait` | blocking until something is ready |
 //! | `namespace` | from paths to files: the mounts, symbolic links across them, open, stat, rename ... |
 //! | `host_file`, `memory_file`, `listing` | files and directories of the host and in memory |
@@ -18,7 +19,7 @@
 
 mod carry;
 mod console;
-mod devices;
+pub(crate) mod devices;
 mod epoll;
 mod eventfd;
 mod file;
@@ -32,6 +33,7 @@ mod open_file;
 mod pipe;
 mod proc;
 mod signalfd;
+mod socket;
 mod synthetic;
 mod table;
 mod terminal;
@@ -49,7 +51,7 @@ pub(crate) use carry::{Carried, carried, in_memory, is_named, put_in_memory};
 pub(crate) use devices::fill_random;
 pub(crate) use epoll::{Epoll, Event};
 pub(crate) use eventfd::EventFd;
-pub(crate) use file::{Sink, Source};
+pub(crate) use file::{File, Sink, Source};
 pub(crate) use listing::Cookie;
 pub(crate) use locks::{Lock, Owner as LockOwner};
 pub(crate) use memory_file::{anonymous, contents};
@@ -57,6 +59,7 @@ pub(crate) use open_file::OpenFile;
 pub(crate) use pipe::pipe;
 pub(crate) use proc::NODE_NAME;
 pub(crate) use signalfd::SignalFd;
+pub(crate) use socket::{Received, Socket, Transfer};
 pub(crate) use table::{Descriptor, Files, MAX_DESCRIPTORS};
 pub(crate) use timerfd::TimerFd;
 

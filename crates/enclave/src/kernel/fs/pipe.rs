@@ -345,6 +345,11 @@ impl File for End {
         queues.push(Arc::clone(&self.shared.changed));
     }
 
+    fn asked(&self) -> bool {
+        // It may be handed to another enclave at any time, and only the host knows of it then.
+        true
+    }
+
     fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
         if let Some(handle) = self.handle() {
             pipes.push((handle.0, u64::from(events & (poll::IN | poll::OUT))));

@@ -4,7 +4,7 @@
 //! for, the host is asked again and again. While the program has one thread that is a host call that sleeps; with more
 //! threads, which must run meanwhile, the waiting thread sleeps in the enclave between short questions.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +18,7 @@ use crate::family::news;
 use crate::host::Buffer;
 use crate::process::process;
 use crate::sched::{self, Thread};
-use crate::{clock, host, signal};
+use crate::{clock, host, net, signal};
 
 /// The longest sleep of the only thread in the host before it looks for signals and its deadline again.
 const LONG_NS: u64 = 100_000_000;
@@ -27,21 +27,46 @@ const LONG_NS: u64 = 100_000_000;
 const SHORT_NS: u64 = 200_000;
 const SHORT_MAX_NS: u64 = 10_000_000;
 
-/// Threads that wait for a change of something.
+/// Is told of changes.
+pub(crate) trait Watcher: Send + Sync {
+    /// Something has changed that these `POLL` bits tell of.
+    fn changed(&self, events: u32);
+}
+
+/// Threads that wait for a change of something, and who else is told of it.
 #[derive(Default)]
 pub(crate) struct WaitQueue {
     waiters: Mutex<Vec<Arc<Thread>>>,
+    watchers: Mutex<Vec<Weak<dyn Watcher>>>,
     changes: AtomicU64,
 }
 
 impl WaitQueue {
     /// Says that something has changed: everybody who waits looks again.
     pub(crate) fn wake(&self) {
+        self.wake_for(u32::MAX);
+    }
+
+    /// Says that something has changed that these `POLL` bits tell of.
+    pub(crate) fn wake_for(&self, events: u32) {
         self.changes.fetch_add(1, Ordering::AcqRel);
+        self.watchers
+            .lock()
+            .retain(|watcher| watcher.upgrade().inspect(|watcher| watcher.changed(events)).is_some());
         let waiters = self.waiters.lock().clone();
         for thread in waiters {
             thread.unpark();
         }
+    }
+
+    /// Tells `watcher` of changes, as long as it is there.
+    pub(crate) fn watch(&self, watcher: Weak<dyn Watcher>) {
+        let mut watchers = self.watchers.lock();
+        // Those that are gone are found at the next change; where none comes, here.
+        if watchers.len() >= 8 && watchers.len().is_power_of_two() {
+            watchers.retain(|watcher| watcher.strong_count() > 0);
+        }
+        watchers.push(watcher);
     }
 
     /// How often something has changed.
@@ -183,7 +208,7 @@ fn step<T>(
     let left = deadline.map_or(u64::MAX, |deadline| deadline - now);
     if awaited.streams == 0 && awaited.pipes.is_empty() {
         sched::park(deadline);
-    } else if process().threads.lock().len() == 1 {
+    } else if process().threads.lock().len() == 1 && !net::used() {
         outside_ready(awaited.streams, &awaited.pipes, left.min(LONG_NS))?;
         news::look();
     } else {

@@ -8,7 +8,7 @@ use crate::arch::cpu;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::stats::{STATS, add};
-use crate::{clock, host};
+use crate::{clock, host, net};
 
 /// Cycles of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
 const SPIN: u64 = 40_000;
@@ -17,6 +17,7 @@ const SPIN: u64 = 40_000;
 pub(crate) fn idle() -> ! {
     let here = Vcpu::index();
     loop {
+        net::drain();
         crate::family::news::look();
         if let Some(thread) = queue::pick(here) {
             // Where more waits than this vCPU takes, another is to come.
@@ -43,6 +44,7 @@ fn spin(here: usize) -> bool {
     let mut found = false;
     while !found && cpu::time_stamp().wrapping_sub(begin) < SPIN {
         hint::spin_loop();
+        net::drain();
         found = !queue::all_empty();
     }
     queue::set_spinning(here, false);

@@ -24,7 +24,7 @@ pub(crate) use thread::Thread;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
-use crate::host;
+use crate::{host, net};
 use queue::CORES;
 
 /// Room for as many vCPUs as an enclave can have.
@@ -53,6 +53,8 @@ pub(crate) fn park(deadline: Option<u64>) -> bool {
 
 /// The same for those who halt the program.
 pub(crate) fn park_once(deadline: Option<u64>) -> bool {
+    // What it waits for may have come meanwhile.
+    net::drain();
     let thread = current();
     if thread.take_token() {
         return true;
@@ -66,8 +68,14 @@ pub(crate) fn park_once(deadline: Option<u64>) -> bool {
     deadline.is_none_or(|deadline| !timers::remove(deadline, &thread))
 }
 
+/// This vCPU is about to leave for a time that nobody knows: another one takes what waits here.
+pub(crate) fn leaving() {
+    queue::wake_for_all(Vcpu::index());
+}
+
 /// Lets others run.
 pub(crate) fn yield_now() {
+    net::drain();
     timers::expire();
     let here = Vcpu::index();
     if queue::is_empty(here) {

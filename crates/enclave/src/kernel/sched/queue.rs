@@ -140,6 +140,15 @@ pub(super) fn ready(thread: Arc<Thread>) {
 
 /// Wakes a vCPU for what waits here, where that is worth it.
 pub(super) fn wake_one(here: usize) {
+    wake(here, |core, waiting| waiting > 1 || core.quick.load(Ordering::Relaxed) < QUICK_ENOUGH);
+}
+
+/// Wakes a vCPU for anything that waits here.
+pub(super) fn wake_for_all(here: usize) {
+    wake(here, |_, _| true);
+}
+
+fn wake(here: usize, worth: impl FnOnce(&Core, usize) -> bool) {
     // After the push: a vCPU that goes to sleep has set its bit before it looks at the queues for the last time.
     fence(Ordering::SeqCst);
     let parked = PARKED.load(Ordering::Relaxed);
@@ -148,7 +157,7 @@ pub(super) fn wake_one(here: usize) {
     }
     let core = &CORES[here];
     let waiting = core.length.load(Ordering::Relaxed);
-    if waiting == 0 || waiting == 1 && core.quick.load(Ordering::Relaxed) >= QUICK_ENOUGH {
+    if waiting == 0 || !worth(core, waiting) {
         return;
     }
     let index = parked.trailing_zeros();

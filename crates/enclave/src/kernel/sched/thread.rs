@@ -106,15 +106,12 @@ impl Thread {
         }))
     }
 
-    /// A thread of the kernel's own, which runs `main`.
-    pub(crate) fn of_kernel(id: u32, main: fn() -> !) -> Arc<Self> {
+    /// A thread of the kernel's own, which runs `main`. `None` where there is no memory for it.
+    pub(crate) fn of_kernel(id: u32, main: fn() -> !) -> Option<Arc<Self>> {
         let frame = Frame::starting_at(0, 0);
-        let mut thread =
-            Self::new(id, &frame, 0, None, Signals::default()).expect("memory for a thread of the kernel's");
-        if let Some(thread) = Arc::get_mut(&mut thread) {
-            thread.main = Some(main);
-        }
-        thread
+        let mut thread = Self::new(id, &frame, 0, None, Signals::default())?;
+        Arc::get_mut(&mut thread)?.main = Some(main);
+        Some(thread)
     }
 
     pub(super) fn main(&self) -> Option<fn() -> !> {

@@ -94,17 +94,13 @@ impl Timer {
         let mut setting = self.setting.lock();
         let now = clock::monotonic_ns();
         let Some(next) = setting.next.filter(|next| *next <= now) else { return };
-        let mut missed = 0;
-        if setting.interval == 0 {
-            setting.next = None;
-            setting.alarm = None;
-        } else {
-            missed = (now - next) / setting.interval;
-            let following = next.saturating_add((missed + 1).saturating_mul(setting.interval));
-            setting.next = Some(following);
-            // Its own alarm has just been taken out of the queue, so dropping it finds nothing.
-            setting.alarm = Some(self.alarm(following));
-        }
+        let missed = (now - next).checked_div(setting.interval).unwrap_or(0);
+        // Its own alarm has just been taken out of the queue, so dropping it finds nothing.
+        setting.next = match setting.interval {
+            0 => None,
+            interval => Some(next.saturating_add((missed + 1).saturating_mul(interval))),
+        };
+        setting.alarm = setting.next.map(|next| self.alarm(next));
         let pending = self.is_pending();
         setting.overrun = if pending { setting.overrun.saturating_add(missed + 1) } else { missed };
         let overrun = setting.overrun.min(MAX_OVERRUN);

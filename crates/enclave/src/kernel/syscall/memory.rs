@@ -46,6 +46,7 @@ pub(super) fn mmap(frame: &mut Frame) -> Result {
     let hint = (address != 0 || map_flags.fixed || map_flags.fixed_noreplace).then_some(address);
     if map_flags.fixed {
         mapped::forget(address, length);
+        loader::islands::forget(address, length);
     }
     if flags & flag::ANONYMOUS != 0 {
         let mut space = process().space.lock();
@@ -109,6 +110,7 @@ pub(super) fn mprotect(frame: &mut Frame) -> Result {
 pub(super) fn munmap(frame: &mut Frame) -> Result {
     let [address, length, ..] = frame.arguments();
     mapped::forget(address, length);
+    loader::islands::forget(address, length);
     process().space.lock().unmap(address, length).map_err(user::errno)?;
     Ok(0)
 }

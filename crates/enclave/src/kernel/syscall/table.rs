@@ -3,7 +3,7 @@
 use super::Support::{Full, Partial, Refused};
 use crate::family::{children, exec};
 
-use super::{Call, file, futex, identity, interval, memory, process, signal, system, thread, time};
+use super::{Call, file, futex, identity, interval, memory, net, process, signal, system, thread, time};
 
 /// Numbers below this can be in the table (`arch/x86/entry/syscalls/syscall_64.tbl` ends in the 460s).
 const LIMIT: usize = 512;
@@ -31,6 +31,14 @@ calls! {
     26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
+    29 shmget(3) Partial "segments are this process's own, and not handed to others" => super::shared_memory::shmget;
+    30 shmat(3) Partial "a segment has one address: attached again, it is there again" => super::shared_memory::shmat;
+    31 shmctl(3) Partial "no lists of all segments; owners stay" => super::shared_memory::shmctl;
+    64 semget(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    65 semop(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    66 semctl(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
+    67 shmdt(1) Full "" => super::shared_memory::shmdt;
+    220 semtimedop(4) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
 
     13 rt_sigaction(4) Full "" => signal::rt_sigaction;
     14 rt_sigprocmask(4) Full "" => signal::rt_sigprocmask;
@@ -209,8 +217,24 @@ calls! {
     441 epoll_pwait2(6) Full "" => file::epoll::pwait2;
     452 fchmodat2(4) Partial "the root directory is read only" => file::names::fchmodat2;
 
-    41 socket(3) Refused "sockets come with a later version" => file::refused::no_sockets;
-    53 socketpair(4) Refused "sockets come with a later version" => file::refused::no_sockets;
+    41 socket(3) Partial "IPv4, IPv6, Unix; no raw and netlink sockets" => net::socket;
+    42 connect(3) Partial "Unix sockets of this enclave only" => net::connect;
+    43 accept(3) Full "" => net::accept;
+    44 sendto(6) Partial "no urgent data" => net::sendto;
+    45 recvfrom(6) Partial "no urgent data, no error queue" => net::recvfrom;
+    46 sendmsg(3) Partial "descriptors only to Unix sockets of this enclave; no other control data" => net::sendmsg;
+    47 recvmsg(3) Partial "descriptors are the only control data" => net::recvmsg;
+    48 shutdown(2) Full "" => net::shutdown;
+    49 bind(3) Partial "Unix sockets are seen in this enclave only" => net::bind;
+    50 listen(2) Full "" => net::listen;
+    51 getsockname(3) Full "" => net::getsockname;
+    52 getpeername(3) Full "" => net::getpeername;
+    53 socketpair(4) Full "" => net::socketpair;
+    54 setsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::setsockopt;
+    55 getsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::getsockopt;
+    288 accept4(4) Full "" => net::accept4;
+    299 recvmmsg(5) Partial "as recvmsg" => net::recvmmsg;
+    307 sendmmsg(4) Partial "as sendmsg" => net::sendmmsg;
 
     102 getuid(0) Full "" => identity::getuid;
     104 getgid(0) Full "" => identity::getgid;

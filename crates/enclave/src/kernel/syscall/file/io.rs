@@ -45,7 +45,7 @@ pub(crate) fn pwrite64(frame: &mut Frame) -> Result {
 }
 
 /// The parts of a vector that are not empty.
-fn parts(address: u64, count: u64) -> core::result::Result<Vec<(u64, usize)>, Errno> {
+pub(crate) fn parts(address: u64, count: u64) -> core::result::Result<Vec<(u64, usize)>, Errno> {
     if count > MAX_PARTS {
         return Err(Errno::EINVAL);
     }
@@ -67,6 +67,28 @@ fn parts(address: u64, count: u64) -> core::result::Result<Vec<(u64, usize)>, Er
         }
     }
     Ok(parts)
+}
+
+/// Reads all parts, one behind the other.
+pub(crate) fn gather(parts: &[(u64, usize)]) -> core::result::Result<Vec<u8>, Errno> {
+    let mut bytes = alloc::vec![0; parts.iter().map(|(_, length)| length).sum::<usize>()];
+    let mut rest = bytes.as_mut_slice();
+    for (address, length) in parts {
+        let (part, behind) = rest.split_at_mut(*length);
+        user::read(*address, part)?;
+        rest = behind;
+    }
+    Ok(bytes)
+}
+
+/// Writes bytes to the parts, one behind the other.
+pub(crate) fn scatter(parts: &[(u64, usize)], mut bytes: &[u8]) -> core::result::Result<(), Errno> {
+    for (address, length) in parts {
+        let (part, behind) = bytes.split_at(bytes.len().min(*length));
+        user::write(*address, part)?;
+        bytes = behind;
+    }
+    Ok(())
 }
 
 /// Whether the parts have to be moved as one, and their length then.
@@ -110,12 +132,7 @@ fn read_parts(fd: u64, vector: u64, count: u64, position: Option<u64>) -> Result
     if let (Some(total), None) = (together(&file, &parts), position) {
         let mut bytes = alloc::vec![0; total.min(TOGETHER)];
         let count = file.read(&mut Sink::Kernel(&mut bytes))?;
-        let mut rest = &bytes[..count];
-        for (address, length) in parts {
-            let (part, behind) = rest.split_at(length.min(rest.len()));
-            user::write(address, part)?;
-            rest = behind;
-        }
+        scatter(&parts, &bytes[..count])?;
         return Ok(count as u64);
     }
     each(&parts, |address, length, done| {
@@ -141,14 +158,7 @@ fn write_parts(fd: u64, vector: u64, count: u64, position: Option<u64>) -> Resul
     if let (Some(total), None) = (together(&file, &parts), position)
         && total <= TOGETHER
     {
-        let mut bytes = alloc::vec![0; total];
-        let mut rest = bytes.as_mut_slice();
-        for (address, length) in parts {
-            let (part, behind) = rest.split_at_mut(length);
-            user::read(address, part)?;
-            rest = behind;
-        }
-        return file.write(&Source::Kernel(&bytes)).map(|count| count as u64);
+        return file.write(&Source::Kernel(&gather(&parts)?)).map(|count| count as u64);
     }
     each(&parts, |address, length, done| {
         let from = Source::Guest { address, length };

@@ -72,10 +72,7 @@ pub(super) fn record(file: &OpenFile, argument: u64, ask: Ask, of_open_file: boo
                 whence: 0,
                 start: found.start.cast_signed(),
                 length: found.length().cast_signed(),
-                process: match i32::try_from(found.process) {
-                    Ok(process @ 1..) => process,
-                    _ => -1,
-                },
+                process: i32::try_from(found.process).ok().filter(|process| *process > 0).unwrap_or(-1),
                 ..flock
             },
         };

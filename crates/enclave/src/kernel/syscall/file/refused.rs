@@ -19,11 +19,6 @@ pub(crate) fn not_possible(_: &mut Frame) -> Result {
     Err(Errno::EINVAL)
 }
 
-/// Sockets.
-pub(crate) fn no_sockets(_: &mut Frame) -> Result {
-    Err(Errno::EAFNOSUPPORT)
-}
-
 /// Extended attributes, by path: what a file system without them says of a file that exists.
 pub(crate) fn no_attributes(frame: &mut Frame) -> Result {
     let [path, ..] = frame.arguments();
