@@ -59,8 +59,8 @@ impl Island {
 
     /// What [`Island::original_of`] and [`Island::resume_at`] answer from: pairs, ascending by their first.
     #[must_use]
-    pub fn addresses(&self) -> (&[(u64, u64)], &[(u64, u64)]) {
-        (&self.origins, &self.resumes)
+    pub fn addresses(&self) -> [&[(u64, u64)]; 2] {
+        [&self.origins, &self.resumes]
     }
 
     /// The original address that an instruction of the island stands for. `None` if no instruction begins there.

@@ -265,8 +265,7 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
 fn islands(writer: &mut Writer) -> Result<(), Errno> {
     for known in islands::all() {
         writer.words(&[kind::REWRITTEN, known.code.0, known.code.1, known.place.0, known.place.1])?;
-        let (origins, resumes) = known.island.addresses();
-        for pairs in [origins, resumes] {
+        for pairs in known.island.addresses() {
             writer.word(pairs.len() as u64)?;
             pairs.iter().try_for_each(|(from, to)| writer.words(&[*from, *to]))?;
         }
