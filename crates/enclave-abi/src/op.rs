@@ -422,11 +422,10 @@ ops! {
     /// Reads from the channel to a child: child (0: to the parent), offset, length. Gives bytes read, 0 when the other side
     /// is gone.
     ChannelRead = 98, "channel_read", ["child", "buffer", "length"], ResultBound::AtMostArg(2), READ;
-    /// Passes a pipe or a socket to a child: child, handle of [`Op::Pipe`] or number of a socket, 1 if it is a socket.
-    ChannelPass = 99, "channel_pass", ["child", "handle", "socket"], ResultBound::Zero, WRITE;
-    /// Takes the next pipe or socket that the parent has passed: 1 for a socket, the number that it shall have, 1 if it is
-    /// one that connections or datagrams come to. Gives a handle of pipes, or 0.
-    ChannelTake = 100, "channel_take", ["socket", "number", "told"], ResultBound::Handle, READ;
+    /// Passes a pipe to a child: child, handle of [`Op::Pipe`].
+    ChannelPass = 99, "channel_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next pipe that the parent has passed. Gives a handle of pipes.
+    ChannelTake = 100, "channel_take", [], ResultBound::Handle, READ;
     /// Forgets the channel to a child.
     ChannelClose = 101, "channel_close", ["child"], ResultBound::Zero, &[Errno::EBADF];
     /// Looks for a child that has changed: process id, 0, or -1 or below, as waitpid(2) has them; its options; where to put
@@ -437,15 +436,15 @@ ops! {
     /// Asks or sets what a process belongs to: one of the `GROUP_` kinds, process id (0: this one), process group.
     Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
         &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
-    /// Makes a pipe of the host's, to be shared with other enclaves, or a pair of Unix sockets: where to put the handles to
-    /// read and to write, two words; kind of the sockets as socket(2) has it, or 0.
-    Pipe = 105, "pipe", ["out", "kind"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
+    /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
+    /// words.
+    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
     /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
     PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
     /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
     PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
-    /// Closes a handle of a pipe, or ends one direction of a socket: handle, 0 to close, else one more than shutdown(2) has.
-    PipeClose = 108, "pipe_close", ["handle", "how"], ResultBound::Zero, &[Errno::EBADF, Errno::EINVAL];
+    /// Closes a handle of a pipe.
+    PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
     /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
     /// `POLL` bits wanted, which become those that are there), how many, mask of console streams, timeout in ns. Gives the
     /// mask of console streams that are ready.

@@ -145,16 +145,6 @@ impl Family {
         self.channel(child)?.pass(&*self.pipes.get(handle)?)
     }
 
-    /// Passes a socket to a child.
-    pub(crate) fn pass_socket(&self, child: u64, socket: &OwnedFd) -> Result<(), Errno> {
-        self.channel(child)?.pass(socket)
-    }
-
-    /// Takes the next socket that the parent has passed.
-    pub(crate) fn take_socket(&self) -> Result<OwnedFd, Errno> {
-        self.channel(0)?.take()
-    }
-
     /// Takes the next pipe that the parent has passed.
     pub(crate) fn take(&self) -> Result<u64, Errno> {
         self.pipes.add(self.channel(0)?.take()?)

@@ -143,22 +143,15 @@ impl Server {
             Op::Spawn => service.family.spawn(),
             Op::ChannelWrite => service.family.write(a, &service.bytes(b, c)?).and_then(count),
             Op::ChannelRead => self.fill(b, c, |buffer| service.family.read(a, buffer)),
-            Op::ChannelPass if c != 0 => {
-                service.family.pass_socket(a, &service.net.descriptor(b)?).map(|()| 0)
-            }
             Op::ChannelPass => service.family.pass(a, b).map(|()| 0),
-            Op::ChannelTake if a != 0 => {
-                service.net.inherit(b, service.family.take_socket()?, c != 0).map(|()| 0)
-            }
             Op::ChannelTake => service.family.take(),
             Op::ChannelClose => service.family.close(a).map(|()| 0),
             Op::WaitChild => service.wait_child(a, b, c),
             Op::Kill => service.family.kill(a, b).map(|()| 0),
             Op::Group => service.family.group(a, b, c),
-            Op::Pipe => service.pipe(a, b).map(|()| 0),
+            Op::Pipe => service.pipe(a).map(|()| 0),
             Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
             Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
-            Op::PipeClose if b != 0 => service.family.pipes.shut(a, b).map(|()| 0),
             Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
             Op::PollPipes => service.poll_pipes(a, b, c, d),
             Op::Wake => {
@@ -269,9 +262,9 @@ impl Service {
         Ok(pid)
     }
 
-    fn pipe(&self, out: u64, kind: u64) -> Result<(), Errno> {
+    fn pipe(&self, out: u64) -> Result<(), Errno> {
         let out = self.out(out, 2 * WORD)?;
-        let ends = self.family.pipes.create(kind)?;
+        let ends = self.family.pipes.create()?;
         self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
     }
 

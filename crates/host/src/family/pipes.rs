@@ -7,7 +7,6 @@ use casemate_enclave_abi::errno::Errno;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{read, write};
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::lock;
@@ -27,30 +26,12 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
-    /// Makes a pipe: the handles to read and to write; or, of a kind, a pair of sockets.
-    pub(crate) fn create(&self, kind: u64) -> Result<[u64; 2], Errno> {
-        if kind != 0 {
-            let kind = u32::try_from(kind).map_err(|_| Errno::EIO)?;
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let pair = socketpair(AddressFamily::UNIX, SocketType::from_raw(kind), flags, None);
-            let (first, second) = pair.map_err(errno)?;
-            return Ok([self.add(first)?, self.add(second)?]);
-        }
+    /// Makes a pipe: the handles to read and to write.
+    pub(crate) fn create(&self) -> Result<[u64; 2], Errno> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(errno)?;
         // Where the user has used up his pages, it stays as large as it is.
         let _ = fcntl_setpipe_size(&writer, SIZE);
         Ok([self.add(reader)?, self.add(writer)?])
-    }
-
-    /// Ends a direction of a socket, or both.
-    pub(crate) fn shut(&self, handle: u64, how: u64) -> Result<(), Errno> {
-        let how = match how {
-            1 => Shutdown::Read,
-            2 => Shutdown::Write,
-            3 => Shutdown::Both,
-            _ => return Err(Errno::EINVAL),
-        };
-        shutdown(&*self.get(handle)?, how).map_err(errno)
     }
 
     /// Takes an end in.

@@ -95,22 +95,6 @@ impl Net {
         self.put(index, Some(Arc::new(Socket::new(fd)))).map(drop)
     }
 
-    /// A socket's descriptor, to be passed to another process.
-    pub(crate) fn descriptor(&self, index: u64) -> Result<OwnedFd, Errno> {
-        self.get(index)?.fd.try_clone().map_err(|error| errno(of(&error)))
-    }
-
-    /// Takes a socket that another process has passed; `told`: it listens, or datagrams come.
-    pub(crate) fn inherit(&self, index: u64, fd: OwnedFd, told: bool) -> Result<(), Errno> {
-        self.adopt(index, fd)?;
-        let socket = self.get(index)?;
-        if told {
-            socket.tell();
-            self.watch(&socket, index)?;
-        }
-        Ok(())
-    }
-
     /// socket(2).
     pub(crate) fn socket(&self, index: u64, family: u64, kind: u64, protocol: u64) -> Result<(), Errno> {
         let [family, kind, protocol] = [family, kind, protocol].map(|number| i32::try_from(number).ok());

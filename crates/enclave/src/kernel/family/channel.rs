@@ -75,9 +75,9 @@ impl Channel {
         core::mem::replace(self, Self { child: 0 })
     }
 
-    /// Passes a pipe or a socket of the host's; they arrive in this order.
-    pub(super) fn pass(&self, handle: u64, socket: bool) -> Result<(), Errno> {
-        host::call(Op::ChannelPass, [self.child, handle, u64::from(socket), 0, 0, 0]).map(drop)
+    /// Passes a pipe of the host's; they arrive in this order.
+    pub(super) fn pass(&self, pipe: u64) -> Result<(), Errno> {
+        host::call(Op::ChannelPass, [self.child, pipe, 0, 0, 0, 0]).map(drop)
     }
 }
 

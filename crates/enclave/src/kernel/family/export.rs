@@ -49,8 +49,6 @@ pub(super) mod carried {
     pub(in crate::family) const EPOLL: u64 = 4;
     pub(in crate::family) const CONTENTS: u64 = 5;
     pub(in crate::family) const REFUSED: u64 = 6;
-    pub(in crate::family) const SOCKET: u64 = 7;
-    pub(in crate::family) const LOCAL: u64 = 8;
 }
 
 /// The program was told that its shared memory is not.
@@ -199,18 +197,7 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
             writer.words(&[carried::PIPE, number, u64::from(writes)])?;
             // The child takes it when it is told, so it is told before the host's queue can fill.
             writer.finish()?;
-            writer.channel().pass(handle, false)
-        }
-        Carried::Socket { number, family, kind, protocol, listens } => {
-            let (kind, protocol) = (u64::from(kind), u64::from(protocol));
-            writer.words(&[carried::SOCKET, u64::from(family), kind, protocol, u64::from(listens)])?;
-            writer.finish()?;
-            writer.channel().pass(number, true)
-        }
-        Carried::Local { handle, kind, number } => {
-            writer.words(&[carried::LOCAL, u64::from(kind), number])?;
-            writer.finish()?;
-            writer.channel().pass(handle, false)
+            writer.channel().pass(handle)
         }
         Carried::Event { count, semaphore } => writer.words(&[carried::EVENT, count, u64::from(semaphore)]),
         Carried::Epoll => writer.word(carried::EPOLL),

@@ -176,18 +176,6 @@ fn open_file(reader: &mut Reader) -> Result<Option<Arc<OpenFile>>, Errno> {
             let [count, semaphore] = reader.words()?;
             Carried::Event { count, semaphore: semaphore != 0 }
         }
-        carried::SOCKET => {
-            let [family, kind, protocol, listens] = reader.words()?;
-            let small = |word: u64| u32::try_from(word).map_err(|_| Errno::EINVAL);
-            let family = u16::try_from(family).map_err(|_| Errno::EINVAL)?;
-            let (kind, protocol) = (small(kind)?, small(protocol)?);
-            Carried::Socket { number: 0, family, kind, protocol, listens: listens != 0 }
-        }
-        carried::LOCAL => {
-            let [kind, number] = reader.words()?;
-            let kind = u32::try_from(kind).map_err(|_| Errno::EINVAL)?;
-            Carried::Local { handle: reader.take()?, kind, number }
-        }
         carried::EPOLL => Carried::Epoll,
         carried::CONTENTS => Carried::Contents(reader.bytes()?),
         carried::REFUSED => Carried::Refused,

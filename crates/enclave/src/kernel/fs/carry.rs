@@ -14,8 +14,6 @@ use casemate_enclave_abi::Errno;
 use super::devices::now;
 use super::namespace::mounts::{self, Mounted};
 use super::open_file::OpenFile;
-use crate::net;
-
 use super::{Epoll, EventFd, console, memory_file, namespace, pipe};
 
 /// What carries an open file.
@@ -28,10 +26,6 @@ pub(crate) enum Carried {
     Pipe { handle: u64, number: u64, writes: bool },
     /// A counter: a copy, which nobody else counts.
     Event { count: u64, semaphore: bool },
-    /// A socket of the host's without connection: its number, family, kind, protocol; whether it listens.
-    Socket { number: u64, family: u16, kind: u32, protocol: u32, listens: bool },
-    /// One of a pair of Unix sockets, which has become one of the host's: its handle, kind and number.
-    Local { handle: u64, kind: u32, number: u64 },
     /// An epoll instance: a copy; what it watches comes with the descriptors.
     Epoll,
     /// A file in memory: a copy of its contents.
@@ -53,12 +47,6 @@ pub(crate) fn carried(carried: Carried, path: &str, flags: u32) -> Result<Option
         Carried::Console(stream) => console::stream(stream),
         Carried::Pipe { handle, number, writes } => pipe::outside(handle, number, writes, flags),
         Carried::Event { count, semaphore } => EventFd::carried(count, semaphore, flags),
-        Carried::Socket { family, kind, protocol, listens, .. } => {
-            OpenFile::new(net::inherit(family, kind, protocol, listens)?, flags, path.into())
-        }
-        Carried::Local { handle, kind, number } => {
-            OpenFile::new(net::local_outside(handle, kind, number), flags, path.into())
-        }
         Carried::Epoll => Epoll::open(),
         Carried::Contents(bytes) => memory_file::carried(path, flags, &bytes)?,
         Carried::Refused => return Ok(None),

@@ -58,7 +58,7 @@ pub(crate) use listing::Cookie;
 pub(crate) use locks::{Lock, Owner as LockOwner};
 pub(crate) use memory_file::{anonymous, contents};
 pub(crate) use open_file::OpenFile;
-pub(crate) use pipe::{Handle, ends_outside, pipe, read_some, ready_outside, write_some};
+pub(crate) use pipe::pipe;
 pub(crate) use proc::NODE_NAME;
 pub(crate) use signalfd::SignalFd;
 pub(crate) use socket::{Received, Socket, Transfer};

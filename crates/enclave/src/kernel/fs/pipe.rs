@@ -41,7 +41,7 @@ struct Outside {
 }
 
 /// An end of a pipe of the host's. Closed when dropped.
-pub(crate) struct Handle(pub(crate) u64);
+struct Handle(u64);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -102,7 +102,14 @@ impl Shared {
         if let Some(outside) = &self.state.lock().outside {
             return Ok(outside.clone());
         }
-        let [reads, writes] = ends_outside(0)?.map(|end| Some(Arc::new(end)));
+        let ends = Buffer::new(16)?;
+        host::call(Op::Pipe, [ends.offset(), 0, 0, 0, 0, 0])?;
+        let mut bytes = [0; 16];
+        ends.read(&mut bytes);
+        let [reads, writes] = [0, 8].map(|at| {
+            let word = bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            Some(Arc::new(Handle(word)))
+        });
         let outside = Outside { reads, writes };
         // All other threads stand still: what is in the pipe stays there.
         let data = {
@@ -135,27 +142,8 @@ impl Shared {
     }
 }
 
-/// Makes a pipe of the host's, or of a kind a pair of sockets: its ends.
-pub(crate) fn ends_outside(kind: u32) -> Result<[Handle; 2], Errno> {
-    let ends = Buffer::new(16)?;
-    host::call(Op::Pipe, [ends.offset(), u64::from(kind), 0, 0, 0, 0])?;
-    let mut bytes = [0; 16];
-    ends.read(&mut bytes);
-    let word = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    Ok([Handle(word(0)), Handle(word(8))])
-}
-
-/// What an end of the host's is ready for, of `wanted` and what is always told.
-pub(crate) fn ready_outside(handle: &Handle, wanted: u32) -> Result<u32, Errno> {
-    let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
-    let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
-    let found = found & (poll::IN | poll::OUT | poll::HUP | poll::ERR);
-    let normal = |bit, too| if found & bit != 0 { too } else { 0 };
-    Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM))
-}
-
 /// Reads what a pipe of the host's has; `None`: nothing yet.
-pub(crate) fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
+fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
     let length = to.len().min(TRANSFER);
     let buffer = Buffer::new(length)?;
     match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
@@ -170,7 +158,7 @@ pub(crate) fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usi
 }
 
 /// Writes what a pipe of the host's has room for; `None`: nothing yet.
-pub(crate) fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
+fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
     let length = (from.len() - done).min(TRANSFER);
     let buffer = Buffer::new(length)?;
     from.give(done, length, &buffer)?;
@@ -327,7 +315,11 @@ impl File for End {
     fn poll(&self) -> Result<u32, Errno> {
         if let Some(handle) = self.handle() {
             let wanted = if self.writes { poll::OUT } else { poll::IN };
-            return ready_outside(&handle, wanted);
+            let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
+            let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
+            let found = found & (poll::IN | poll::OUT | poll::HUP | poll::ERR);
+            let normal = |bit, too| if found & bit != 0 { too } else { 0 };
+            return Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM));
         }
         let state = self.shared.state.lock();
         let mut events = 0;

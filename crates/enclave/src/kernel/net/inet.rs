@@ -13,7 +13,7 @@ use spin::Mutex;
 use super::options::{Facts, Options};
 use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, mark, net};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{Carried, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
+use crate::fs::{File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
 use crate::host::{self, Buffer};
 use crate::{signal, user};
 
@@ -85,19 +85,6 @@ pub(crate) fn open(family: u16, kind: u32, protocol: u32) -> Result<Arc<dyn File
         _ => protocol,
     };
     Ok(Arc::new(Inet::new(number, (family, kind, protocol), Phase::Idle, None)))
-}
-
-/// A socket that the parent process has passed. The host takes it from the channel.
-///
-/// # Errors
-/// ENFILE: there is no number for it. EIO: the host has none.
-pub(crate) fn inherit(family: u16, kind: u32, protocol: u32, listens: bool) -> Result<Arc<dyn File>, Errno> {
-    let mut number = Number::new()?;
-    let told = u64::from(listens || kind == DATAGRAM);
-    host::call(Op::ChannelTake, [1, number.number, told, 0, 0, 0])?;
-    number.held = true;
-    let phase = if listens { Phase::Listening } else { Phase::Idle };
-    Ok(Arc::new(Inet::new(number, (family, kind, protocol), phase, None)))
 }
 
 impl Ends {
@@ -542,17 +529,6 @@ impl Drop for Inet {
 }
 
 impl File for Inet {
-    fn carry(&self) -> Result<Carried, Errno> {
-        let listens = match self.phase() {
-            Phase::Idle => false,
-            Phase::Listening => true,
-            // The bytes that are on their way are in this enclave's streams.
-            _ => return Ok(Carried::Refused),
-        };
-        let Self { index: number, family, kind, protocol, .. } = *self;
-        Ok(Carried::Socket { number, family, kind, protocol, listens })
-    }
-
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(devices::stat(&self.names(), mode::SOCKET | 0o777, 0))
     }

@@ -1,5 +1,4 @@
-//! Unix sockets (unix(7)): between threads of the program. Outside is only what a pair becomes when another process has one of
-//! them: a pair of the host's.
+//! Unix sockets (unix(7)): between threads of the program, and never outside.
 //!
 //! What is sent goes into the inbox of the receiver. A name in the file system is a file in memory, by whose node the socket is
 //! found; who removes the file removes the name.
@@ -13,18 +12,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use casemate_enclave::vfs::flags::{mode, open as o, poll};
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave::vfs::tmpfs::Node;
-use casemate_enclave_abi::{Errno, Op, Stat, StatFs};
+use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
 use super::options::{Facts, Options, SOL_SOCKET};
 use super::{AF_UNIX, DATAGRAM, SEQPACKET, STREAM};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{
-    Carried, File, Handle, OpenFile, Received, Sink, Socket, Source, Transfer, devices, ends_outside,
-    namespace, read_some, ready_outside, write_some,
-};
+use crate::fs::{File, OpenFile, Received, Sink, Socket, Source, Transfer, devices, namespace};
 use crate::process::process;
-use crate::{host, signal, user};
+use crate::{signal, user};
 
 /// Bytes that wait in an inbox at most.
 const CAPACITY: usize = 212_992;
@@ -77,8 +73,6 @@ struct Inbox {
     queue: Arc<WaitQueue>,
     /// The peer's, who may wait for room.
     sender: Mutex<Weak<WaitQueue>>,
-    /// The receiver's socket, where the pair has become one of the host's.
-    outside: Mutex<Option<Arc<Handle>>>,
     /// The receiver's name, as an address has it.
     name: Mutex<Vec<u8>>,
 }
@@ -119,15 +113,6 @@ pub(crate) fn pair(kind: u32) -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
     let (first, second) = (Local::new(kind), Local::new(kind));
     first.join(&second);
     Ok((first, second))
-}
-
-/// One of a pair of which another process has the other.
-pub(crate) fn outside(handle: u64, kind: u32, number: u64) -> Arc<dyn File> {
-    let local = Local::numbered(kind, number);
-    *local.inbox.outside.lock() = Some(Arc::new(Handle(handle)));
-    // Somebody is there: an inbox in which nothing is ever put.
-    *local.peer.lock() = Some(Arc::clone(&Local::new(kind).inbox));
-    local
 }
 
 /// The address of a family alone: no name.
@@ -197,20 +182,15 @@ impl Inbox {
 
 impl Local {
     fn new(kind: u32) -> Arc<Self> {
-        Self::numbered(kind, NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn numbered(kind: u32, number: u64) -> Arc<Self> {
         let inbox = Inbox {
             mail: Mutex::default(),
             queue: Arc::default(),
             sender: Mutex::default(),
-            outside: Mutex::new(None),
             name: Mutex::new(unnamed()),
         };
         Arc::new(Self {
             kind,
-            number,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             inbox: Arc::new(inbox),
             peer: Mutex::new(None),
             options: Options::default(),
@@ -225,47 +205,6 @@ impl Local {
         *other.inbox.sender.lock() = Arc::downgrade(&self.inbox.queue);
     }
 
-    /// The host's socket that this one stands for.
-    fn outside(&self) -> Option<Arc<Handle>> {
-        self.inbox.outside.lock().clone()
-    }
-
-    /// Makes it and its peer a pair of the host's, with what is on its way.
-    fn become_outside(&self) -> Result<Option<Arc<Handle>>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            return Ok(Some(handle));
-        }
-        let Some(peer) = self.connected() else { return Ok(None) };
-        let [own, other] = ends_outside(self.kind)?.map(Arc::new);
-        // All other threads stand still: what is in the inboxes stays there. What a socket is to receive its peer sends.
-        for (inbox, sender) in [(&self.inbox, &other), (&peer, &own)] {
-            let (packets, gone) = {
-                let mut mail = inbox.mail.lock();
-                mail.bytes = 0;
-                (core::mem::take(&mut mail.packets), mail.closed)
-            };
-            for packet in packets.iter().filter(|_| !gone) {
-                let bytes: Vec<u8> = packet.bytes.iter().copied().collect();
-                let mut done = 0;
-                while done < bytes.len() {
-                    done += write_some(sender, &Source::Kernel(&bytes), done)?.ok_or(Errno::ENOBUFS)?;
-                }
-            }
-        }
-        let (ended, closed) = {
-            let mail = self.inbox.mail.lock();
-            (mail.ended, peer.mail.lock().closed)
-        };
-        // A peer that is closed already has dropped its end, which this one sees.
-        if !(ended || closed) {
-            *peer.outside.lock() = Some(other);
-        }
-        *self.inbox.outside.lock() = Some(Arc::clone(&own));
-        self.inbox.queue.wake();
-        peer.queue.wake();
-        Ok(Some(own))
-    }
-
     fn names(&self) -> String {
         alloc::format!("socket:[{}]", self.number)
     }
@@ -274,26 +213,14 @@ impl Local {
         self.peer.lock().clone()
     }
 
-    fn awaits(&self, other: Option<&Arc<Inbox>>) -> impl FnMut(&mut wait::Awaited) + use<'_> {
+    fn awaits(&self, other: Option<&Arc<Inbox>>) -> impl FnMut(&mut wait::Awaited) + use<> {
         let queues: Vec<_> =
             [Some(&self.inbox), other].into_iter().flatten().map(|i| Arc::clone(&i.queue)).collect();
-        // Who waits for another's inbox waits to send.
-        let events = if other.is_some() { poll::OUT } else { poll::IN };
-        move |awaited| {
-            awaited.queues.extend(queues.iter().cloned());
-            File::outside(self, events, &mut awaited.pipes);
-        }
+        move |awaited| awaited.queues.extend(queues.iter().cloned())
     }
 
     /// Takes what there is; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>, at: usize, how: Transfer) -> Result<Option<Received>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            if how.peek || at > 0 {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            let count = read_some(&handle, to)?;
-            return Ok(count.map(|count| Received { count, length: count, ..Received::default() }));
-        }
         let mut mail = self.inbox.mail.lock();
         if mail.packets.is_empty() {
             if core::mem::take(&mut mail.reset) {
@@ -351,10 +278,6 @@ impl Local {
         at: usize,
         files: &mut Vec<Arc<OpenFile>>,
     ) -> Result<Option<usize>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            // Open files of an enclave's own cannot leave it.
-            return if files.is_empty() { write_some(&handle, from, at) } else { Err(Errno::EOPNOTSUPP) };
-        }
         let mut mail = to.mail.lock();
         if mail.closed {
             return Err(if self.kind == DATAGRAM { Errno::ECONNREFUSED } else { Errno::EPIPE });
@@ -410,29 +333,10 @@ impl Drop for Local {
             peer.queue.wake();
         }
         self.inbox.tell_room();
-        let outside = self.inbox.outside.lock().take();
-        drop(outside);
     }
 }
 
 impl File for Local {
-    fn carry(&self) -> Result<Carried, Errno> {
-        let listens = self.inbox.mail.lock().backlog.is_some();
-        if listens || self.kind == DATAGRAM && self.inbox.name.lock().len() > 2 {
-            return Ok(Carried::Refused);
-        }
-        Ok(match self.become_outside()? {
-            Some(handle) => Carried::Local { handle: handle.0, kind: self.kind, number: self.number },
-            None => Carried::Refused,
-        })
-    }
-
-    fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
-        if let Some(handle) = Self::outside(self) {
-            pipes.push((handle.0, u64::from(events & (poll::IN | poll::OUT))));
-        }
-    }
-
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(devices::stat(&self.names(), mode::SOCKET | 0o777, 0))
     }
@@ -470,9 +374,6 @@ impl File for Local {
     }
 
     fn poll(&self) -> Result<u32, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            return ready_outside(&handle, poll::IN | poll::OUT);
-        }
         let mut events = 0;
         let over = {
             let mail = self.inbox.mail.lock();
@@ -669,10 +570,6 @@ impl Socket for Local {
         let peer = self.connected();
         if peer.is_none() && !listens {
             return Err(Errno::ENOTCONN);
-        }
-        if let Some(handle) = Self::outside(self) {
-            let how = u64::from(read) | u64::from(write) << 1;
-            return host::call(Op::PipeClose, [handle.0, how, 0, 0, 0, 0]).map(drop);
         }
         if read {
             self.inbox.mail.lock().closed = true;
