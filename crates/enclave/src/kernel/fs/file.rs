@@ -264,6 +264,11 @@ pub(crate) trait File: Send + Sync {
     /// Pipes of the host's that must be asked for readiness, with the `POLL` bits to ask for.
     fn outside(&self, _events: u32, _pipes: &mut Vec<(u64, u64)>) {}
 
+    /// Changes that; gives what it is then.
+    fn set_pipe_size(&self, _size: usize) -> Result<usize, Errno> {
+        Err(Errno::EBADF)
+    }
+
     /// What `/proc/self/fd` shows instead of a path.
     fn label(&self) -> Option<String> {
         None

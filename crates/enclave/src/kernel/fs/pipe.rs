@@ -30,8 +30,20 @@ struct State {
     data: VecDeque<u8>,
     readers: usize,
     writers: usize,
+    /// Bytes that it holds, where the program has asked for less than [`CAPACITY`].
+    smaller: Option<usize>,
     /// The host's pipe that this one has become, with the ends that are used in here.
     outside: Option<Outside>,
+}
+
+impl State {
+    fn capacity(&self) -> usize {
+        self.smaller.unwrap_or(CAPACITY)
+    }
+
+    fn room(&self) -> usize {
+        self.capacity().saturating_sub(self.data.len())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -213,7 +225,7 @@ impl End {
             return Err(Errno::EPIPE);
         }
         let left = from.len() - done;
-        let room = CAPACITY.saturating_sub(state.data.len());
+        let room = state.room();
         let least = if from.len() <= PIPE_BUF { left } else { 1 };
         if room < least {
             return Ok(None);
@@ -324,7 +336,7 @@ impl File for End {
         let state = self.shared.state.lock();
         let mut events = 0;
         if self.writes {
-            if CAPACITY.saturating_sub(state.data.len()) >= PIPE_BUF {
+            if state.room() >= PIPE_BUF {
                 events |= poll::OUT | poll::WRNORM;
             }
             if state.readers == 0 {
@@ -365,7 +377,25 @@ impl File for End {
     }
 
     fn pipe_size(&self) -> Option<usize> {
-        Some(CAPACITY)
+        Some(self.shared.state.lock().capacity())
+    }
+
+    fn set_pipe_size(&self, size: usize) -> Result<usize, Errno> {
+        let size = size.max(PIPE_BUF).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
+        // As if `/proc/sys/fs/pipe-max-size` said so, which it does.
+        if size > CAPACITY {
+            return Err(Errno::EPERM);
+        }
+        let mut state = self.shared.state.lock();
+        if state.outside.is_some() {
+            // The host's pipe holds more, and nobody will see it.
+            return Ok(CAPACITY);
+        }
+        if state.data.len() > size {
+            return Err(Errno::EBUSY);
+        }
+        state.smaller = (size < CAPACITY).then_some(size);
+        Ok(size)
     }
 
     fn label(&self) -> Option<String> {

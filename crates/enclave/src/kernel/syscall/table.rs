@@ -117,7 +117,7 @@ calls! {
     32 dup(1) Full "" => file::descriptor::dup;
     33 dup2(2) Full "" => file::descriptor::dup2;
     40 sendfile(4) Partial "a copy" => file::transfer::sendfile;
-    72 fcntl(3) Partial "deadlocks of waiting locks are not found; no leases, no signals" => file::descriptor::fcntl;
+    72 fcntl(3) Partial "deadlocks of waiting locks are not found; pipes hold 64 KiB at most; no leases, no signals" => file::descriptor::fcntl;
     73 flock(2) Full "" => file::lock::flock;
     74 fsync(1) Full "" => file::descriptor::fsync;
     75 fdatasync(1) Full "" => file::descriptor::fdatasync;

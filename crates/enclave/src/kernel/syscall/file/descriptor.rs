@@ -105,9 +105,8 @@ pub(crate) fn fcntl(frame: &mut Frame) -> Result {
         c::SETOWN | c::GETOWN => Ok(0),
         c::GETPIPE_SZ => file.file().pipe_size().map(|size| size as u64).ok_or(Errno::EBADF),
         c::SETPIPE_SZ => {
-            // The size is fixed; smaller is granted, as Linux rounds up.
-            let size = file.file().pipe_size().ok_or(Errno::EBADF)? as u64;
-            if argument <= size { Ok(size) } else { Err(Errno::EPERM) }
+            let size = usize::try_from(uint(argument)).map_err(|_| Errno::EINVAL)?;
+            file.file().set_pipe_size(size).map(|size| size as u64)
         }
         c::ADD_SEALS => {
             if !file.writable() {
