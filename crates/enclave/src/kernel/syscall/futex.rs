@@ -63,7 +63,7 @@ pub(super) fn futex(frame: &mut Frame) -> Result {
             second,
             at_least_one(value),
             at_least_one(uint(fourth)),
-            waiters::Change::decode(uint(sixth))?,
+            &waiters::Change::decode(uint(sixth))?,
         ),
         op::LOCK_PI => {
             let deadline = time::optional_timeout(fourth, Clock::Realtime, true)?;

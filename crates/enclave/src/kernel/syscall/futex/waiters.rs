@@ -297,7 +297,7 @@ impl Change {
 }
 
 /// FUTEX_WAKE_OP: changes the second word, wakes at the first, and at the second if its old value compares.
-pub(super) fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, change: Change) -> Result {
+pub(super) fn wake_op(first: u64, second: u64, wakes: u32, second_wakes: u32, change: &Change) -> Result {
     if !first.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
