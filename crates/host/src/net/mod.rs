@@ -13,6 +13,8 @@
 mod options;
 mod reactor;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

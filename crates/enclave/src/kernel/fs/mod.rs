@@ -49,7 +49,7 @@ pub(crate) use memory_file::anonymous;
 pub(crate) use open_file::OpenFile;
 pub(crate) use pipe::pipe;
 pub(crate) use proc::NODE_NAME;
-pub(crate) use socket::{Received, Socket, Transfer};
+pub(crate) use socket::{Accepted, Received, Socket, Transfer};
 pub(crate) use table::{Descriptor, Files, MAX_DESCRIPTORS};
 
 /// Opens a program or an interpreter, named by an absolute path or one that starts from the working directory.

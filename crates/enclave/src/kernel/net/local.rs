@@ -18,7 +18,7 @@ use spin::Mutex;
 use super::options::{Facts, Options, SOL_SOCKET};
 use super::{AF_UNIX, DATAGRAM, SEQPACKET, STREAM};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{File, OpenFile, Received, Sink, Socket, Source, Transfer, devices, namespace};
+use crate::fs::{Accepted, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices, namespace};
 use crate::process::process;
 use crate::{signal, user};
 
@@ -108,11 +108,11 @@ pub(crate) fn open(kind: u32) -> Result<Arc<dyn File>, Errno> {
 }
 
 /// Two that are connected to each other.
-pub(crate) fn pair(kind: u32) -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
+pub(crate) fn pair(kind: u32) -> Result<[Arc<dyn File>; 2], Errno> {
     check(kind)?;
     let (first, second) = (Local::new(kind), Local::new(kind));
     first.join(&second);
-    Ok((first, second))
+    Ok([first, second])
 }
 
 /// The address of a family alone: no name.
@@ -469,7 +469,7 @@ impl Socket for Local {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind == DATAGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
