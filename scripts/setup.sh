@@ -13,7 +13,8 @@ build_packages=(clang-14 gcc libc6-dev libelf-dev make pkg-config zlib1g-dev)
 demo_packages=(busybox-static ca-certificates docker.io runc)
 # The tests: every engine, the root file systems, the tools that cases call, and the programs that run in enclaves.
 test_packages=(
-  bpftool crun debootstrap e2fsprogs fuse-overlayfs golang-go kmod mount musl-tools podman procps python3 qemu-system-x86
+  bpftool crun curl debootstrap e2fsprogs fuse-overlayfs golang-go kmod mount musl-tools podman procps python3 qemu-system-x86
+  redis-server
   slirp4netns sqlite3 tini uidmap util-linux xz-utils
 )
 bench_packages=(apache2-utils nginx-light redis-server redis-tools wrk)
