@@ -125,7 +125,8 @@ pub fn run(options: &RunOptions) -> Result<Finished, RunError> {
     preempt::start(&shared)?;
     vcpu::start(&shared, 0)?;
     let status = outcome.recv().map_err(|_| incomplete())??;
-    Ok(Finished { status, stats: shared.counters.snapshot(build) })
+    let stats = Stats { streams: shared.service.net.bytes(), ..shared.counters.snapshot(build) };
+    Ok(Finished { status, stats })
 }
 
 /// Ends this process as the program ended: with its code, or by its signal, without a core dump.

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 
 use casemate_enclave_abi::net::CAPACITY;
-use casemate_enclave_abi::{Control, StreamError, StreamReader, StreamWriter};
+use casemate_enclave_abi::{StreamError, StreamReader, StreamWriter};
 
 use super::*;
 use crate::clock::monotonic_ns;
@@ -13,7 +13,6 @@ use crate::window::SharedWindow;
 
 struct Enclave {
     net: Net,
-    window: SharedWindow,
     sockets: Sockets<'static>,
 }
 
@@ -24,14 +23,12 @@ impl Enclave {
         let layout = Layout::new(1, 4096, 4096).unwrap().with_sockets(8).unwrap();
         let window = SharedWindow::new(layout).unwrap();
         let sockets = Sockets::new(window.window().region(layout.sockets()).unwrap(), 8).unwrap();
-        Self { net: Net::new(window.window(), &layout).unwrap(), window, sockets }
+        Self { net: Net::new(window.window(), &layout).unwrap(), sockets }
     }
 
     /// Parks for a short time; clears what there was to look at.
     fn park(&self) {
-        let area = self.window.layout().vcpu(0).unwrap();
-        let control = Control::new(self.window.window().region(area.control).unwrap()).unwrap();
-        assert!(self.net.park(0, control, 0, monotonic_ns() + 50_000_000));
+        assert!(self.net.park(0, 0, monotonic_ns() + 50_000_000));
         self.sockets.incoming().unwrap().take(|_| {});
         self.sockets.outgoing().unwrap().take(|_| {});
     }
