@@ -14,8 +14,8 @@ use casemate_enclave_abi::Errno;
 use super::devices::now;
 use super::namespace::mounts::{self, Mounted};
 use super::open_file::OpenFile;
-use crate::net::{self, InetShared};
 use super::{Epoll, EventFd, console, memory_file, namespace, pipe};
+use crate::net::{self, InetShared};
 
 /// What carries an open file.
 pub(crate) enum Carried {

@@ -63,7 +63,7 @@ pub(crate) use pipe::{
 };
 pub(crate) use proc::NODE_NAME;
 pub(crate) use signalfd::SignalFd;
-pub(crate) use socket::{Received, Socket, Transfer};
+pub(crate) use socket::{Accepted, Received, Socket, Transfer};
 pub(crate) use table::{Descriptor, Files, MAX_DESCRIPTORS};
 pub(crate) use timerfd::TimerFd;
 

@@ -94,9 +94,8 @@ fn create(kind: u32) -> Result<[Handle; 2], Errno> {
     host::call(Op::Pipe, [ends.offset(), kind.into(), 0, 0, 0, 0])?;
     let mut bytes = [0; 16];
     ends.read(&mut bytes);
-    Ok([0, 8].map(|at| {
-        Handle(bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
-    }))
+    Ok([0, 8]
+        .map(|at| Handle(bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))))
 }
 
 /// Two sockets of the host's that are connected to each other.

@@ -15,7 +15,7 @@ use spin::Mutex;
 use super::options::{Facts, Options};
 use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, mark, net};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{Carried, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
+use crate::fs::{Accepted, Carried, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
 use crate::host::{self, Buffer};
 use crate::{signal, user};
 
@@ -422,7 +422,7 @@ impl Inet {
     }
 
     /// Takes a connection; `None`: there is none.
-    fn take_connection(&self) -> Result<Option<(Arc<dyn File>, Vec<u8>)>, Errno> {
+    fn take_connection(&self) -> Result<Option<Accepted>, Errno> {
         if self.phase() != Phase::Listening {
             return Err(Errno::EINVAL);
         }
@@ -655,7 +655,7 @@ impl Socket for Inet {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind != STREAM {
             return Err(Errno::EOPNOTSUPP);
         }

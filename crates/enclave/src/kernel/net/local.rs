@@ -20,7 +20,10 @@ use spin::Mutex;
 use super::options::{Facts, Options, SOL_SOCKET};
 use super::{AF_UNIX, DATAGRAM, SEQPACKET, STREAM};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{Carried, File, OpenFile, PipeHandle, Received, Sink, Socket, Source, Transfer, devices, namespace};
+use crate::fs::{
+    Accepted, Carried, File, OpenFile, PipeHandle, Received, Sink, Socket, Source, Transfer, devices,
+    namespace,
+};
 use crate::process::process;
 use crate::{signal, user};
 
@@ -118,12 +121,12 @@ pub(crate) fn open(kind: u32) -> Result<Arc<dyn File>, Errno> {
 }
 
 /// Two that are connected to each other.
-pub(crate) fn pair(kind: u32) -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
+pub(crate) fn pair(kind: u32) -> Result<[Arc<dyn File>; 2], Errno> {
     check(kind)?;
     let (mut first, mut second) = (Local::unconnected(kind), Local::unconnected(kind));
     (first.paired, second.paired) = (true, true);
     first.join(&second);
-    Ok((Arc::new(first), Arc::new(second)))
+    Ok([Arc::new(first), Arc::new(second)])
 }
 
 /// The address of a family alone: no name.
@@ -518,7 +521,7 @@ impl Socket for Local {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind == DATAGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
