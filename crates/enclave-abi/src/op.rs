@@ -485,11 +485,20 @@ ops! {
 }
 
 impl Op {
-    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
-    /// hold a worker.
+    /// Whether serving it with these arguments can take as long as somebody else likes, or very long. Such a call is
+    /// always made by an exit: it must not hold a worker.
     #[must_use]
-    pub const fn may_wait(self) -> bool {
-        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    pub const fn may_wait(self, args: &[u64; 6]) -> bool {
+        let [_, console_timeout, _, pipes_timeout, ..] = *args;
+        match self {
+            Self::ConsolePoll => console_timeout != 0,
+            Self::PollPipes => pipes_timeout != 0,
+            Self::ConsoleRead | Self::ConsoleWrite | Self::Print | Self::Sync => true,
+            Self::Spawn | Self::ChannelWrite | Self::ChannelRead | Self::ChannelPass | Self::ChannelTake => {
+                true
+            }
+            _ => false,
+        }
     }
 }
 
