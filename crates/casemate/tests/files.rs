@@ -198,3 +198,14 @@ fn handlers_see_addresses_of_the_program() {
     let program = program.to_str().expect("text");
     assert_eq!(good(&inside(&[], &[program])), "foreign 0 calls 1\n");
 }
+
+#[test]
+fn files_are_watched() {
+    let program = c("watch", &[]);
+    let (native, mounted) = (folder(), folder());
+    let natively = good(&Command::new(&program).arg(native.path()).output().expect("a program"));
+    let program = program.to_str().expect("text");
+    for option in [mount(&mounted, "/srv"), "--tmpfs=/srv".to_owned()] {
+        assert_eq!(good(&inside(&[&option], &[program, "/srv"])), natively, "{option}");
+    }
+}

@@ -44,7 +44,7 @@ const DEFAULT: &[&str] = &["--vcpus", "2"];
 
 #[test]
 fn pipelines() {
-    for shell in [["/bin/dash", "-c"], ["/bin/bash", "-c"]] {
+    for shell in [&["/bin/dash", "-c"][..], &["/bin/bash", "--norc", "-c"]] {
         for script in [
             "seq 100000 | sort -n | tail -1",
             "seq 300000 | cat | cat | md5sum",
@@ -54,7 +54,9 @@ fn pipelines() {
             "{ echo one; /bin/echo two; } | while read line; do echo \"<$line>\"; done",
             "printf 'a\\nb\\n' | (read first; cat; echo \"$first\")",
         ] {
-            same(DEFAULT, &[shell[0], shell[1], script]);
+            let mut arguments = shell.to_vec();
+            arguments.push(script);
+            same(DEFAULT, &arguments);
         }
     }
 }

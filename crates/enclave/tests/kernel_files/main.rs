@@ -20,6 +20,7 @@ mod family;
 #[path = "../../src/kernel/fs/mod.rs"]
 mod fs;
 mod host;
+mod net;
 mod process;
 mod sched;
 mod signal;

@@ -87,6 +87,7 @@ impl Host {
             enclave: Arc::<Obedient>::clone(&enclave),
             parking: Parking::new(window.window(), &layout).unwrap(),
             family: Family::new(&[], None).unwrap(),
+            net: Net::new(window.window(), &layout).unwrap(),
         };
         let arena = layout.arena().offset.0;
         Self { server: Server::new(Arc::new(service)), window, arena, enclave, _rootfs: rootfs }

@@ -10,7 +10,7 @@ use casemate_enclave_abi::{Errno, Stat, StatFs};
 
 use super::socket::Socket;
 use super::wait::WaitQueue;
-use super::{Carried, Cookie, Epoll, SignalFd, TimerFd};
+use super::{Carried, Cookie, Epoll, Inotify, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -220,6 +220,11 @@ pub(crate) trait File: Send + Sync {
 
     /// It, if it is a timer.
     fn timer(&self) -> Option<&TimerFd> {
+        None
+    }
+
+    /// It, if it watches files.
+    fn inotify(&self) -> Option<&Inotify> {
         None
     }
 

@@ -167,12 +167,20 @@ impl File for MemoryFile {
     }
 }
 
+/// Takes a new text.
+pub(super) type Take = fn(&[u8]) -> Result<(), Errno>;
+
 /// A text that was made when it was opened, as files of `/proc` are; or a path without contents (O_PATH).
 pub(super) struct Snapshot {
     pub(super) stat: Stat,
     pub(super) stat_fs: StatFs,
     pub(super) text: alloc::vec::Vec<u8>,
+    /// Takes what is written, if anything can be.
+    pub(super) take: Option<Take>,
 }
+
+/// The longest text that is written to `/proc`.
+const MAX_TEXT: usize = 4096;
 
 impl File for Snapshot {
     fn carry(&self) -> Result<Carried, Errno> {
@@ -197,6 +205,26 @@ impl File for Snapshot {
         let part = &part[..part.len().min(to.len())];
         to.put(0, part)?;
         Ok(part.len())
+    }
+
+    fn write(
+        &self,
+        position: Option<u64>,
+        from: &Source<'_>,
+        _nonblock: bool,
+    ) -> Result<(u64, usize), Errno> {
+        let take = self.take.ok_or(Errno::EINVAL)?;
+        let length = from.len();
+        if length > MAX_TEXT {
+            return Err(Errno::EINVAL);
+        }
+        from.with(0, length, take)??;
+        Ok((position.unwrap_or(0) + length as u64, length))
+    }
+
+    fn truncate(&self, _size: u64) -> Result<(), Errno> {
+        // O_TRUNC of a shell's `>` means nothing here.
+        self.take.map(drop).ok_or(Errno::EINVAL)
     }
 
     fn pollable(&self) -> bool {

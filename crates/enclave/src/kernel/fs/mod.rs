@@ -12,7 +12,7 @@
 //! | `synthetic`, `proc` | `/proc`, `/sys`, `/dev`: names, and the texts behind them |
 //! | `mapped` | shared mappings, kept equal to their files |
 //! | `locks` | of processes and open files |
-//! | `console`, `terminal`, `devices`, `pipe`, `eventfd`, `timerfd`, `signalfd`, `epoll` | what is no file on a disk |
+//! | `console`, `terminal`, `devices`, `pipe`, `eventfd`, `timerfd`, `signalfd`, `inotify`, `epoll` | what is no file on a disk |
 //!
 //! What the host says is a hint as everywhere; its files are read only. Everything that can be written is memory of the
 //! enclave. No lock of this module is held over a host call but that of an open file's position.
@@ -24,6 +24,7 @@ mod epoll;
 mod eventfd;
 mod file;
 mod host_file;
+pub(crate) mod inotify;
 mod listing;
 pub(crate) mod locks;
 pub(crate) mod mapped;
@@ -52,6 +53,7 @@ pub(crate) use devices::fill_random;
 pub(crate) use epoll::{Epoll, Event};
 pub(crate) use eventfd::EventFd;
 pub(crate) use file::{File, Sink, Source};
+pub(crate) use inotify::Inotify;
 pub(crate) use listing::Cookie;
 pub(crate) use locks::{Lock, Owner as LockOwner};
 pub(crate) use memory_file::{anonymous, contents};

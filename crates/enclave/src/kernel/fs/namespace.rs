@@ -130,6 +130,14 @@ pub(crate) fn real(given: &Path) -> Result<String, Errno> {
     walk(given, true)
 }
 
+/// The same of what may be a link itself.
+///
+/// # Errors
+/// As path_resolution(7) has them.
+pub(crate) fn real_name(given: &Path) -> Result<String, Errno> {
+    walk(given, false)
+}
+
 fn spot(real: String) -> Spot {
     match mounts::of(&real) {
         Mounted::Memory(mount, _) => Spot::Memory(mount, real),

@@ -9,6 +9,7 @@ use casemate_enclave_abi::{Errno, Stat};
 use spin::{Mutex, Once};
 
 use super::file::{File, Sink, Source};
+use super::inotify::{self, event};
 use super::{locks, mapped};
 
 /// The largest position (`loff_t`).
@@ -31,6 +32,9 @@ impl Drop for OpenFile {
     fn drop(&mut self) {
         if self.locked.load(Ordering::Relaxed) {
             locks::dropped(self);
+        }
+        if !self.is_path_only() {
+            self.tell(if self.writable() { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
         }
     }
 }
@@ -72,11 +76,19 @@ impl OpenFile {
         })
     }
 
+    /// Tells those who watch it. What has no path is not watched.
+    pub(super) fn tell(&self, event: u32) {
+        if self.path.starts_with('/') {
+            inotify::tell(&self.path, event);
+        }
+    }
+
     /// ftruncate(2).
     pub(crate) fn truncate(&self, size: u64) -> Result<(), Errno> {
         mapped::flush_file(self);
         self.file.truncate(size)?;
         mapped::resized(self);
+        self.tell(event::MODIFY);
         Ok(())
     }
 
@@ -159,6 +171,7 @@ impl OpenFile {
         mapped::before(self, *position, to.len() as u64);
         let count = self.file.read(*position, to, self.nonblock())?;
         *position = position.saturating_add(count as u64).min(MAX_POSITION);
+        self.tell(event::ACCESS);
         Ok(count)
     }
 
@@ -174,6 +187,7 @@ impl OpenFile {
         let (end, count) = self.file.write(at, from, self.nonblock())?;
         mapped::after(self, end.saturating_sub(count as u64), count as u64);
         *position = end.min(MAX_POSITION);
+        self.tell(event::MODIFY);
         Ok(count)
     }
 
@@ -192,7 +206,9 @@ impl OpenFile {
         self.positioned(position, to.len())?;
         Self::need(self.readable())?;
         mapped::before(self, position, to.len() as u64);
-        self.file.read(position, to, self.nonblock())
+        let count = self.file.read(position, to, self.nonblock())?;
+        self.tell(event::ACCESS);
+        Ok(count)
     }
 
     /// pwrite64(2). As under Linux, O_APPEND wins over the position.
@@ -203,6 +219,7 @@ impl OpenFile {
         mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
         let (end, count) = self.file.write(at, from, self.nonblock())?;
         mapped::after(self, end.saturating_sub(count as u64), count as u64);
+        self.tell(event::MODIFY);
         Ok(count)
     }
 

@@ -169,7 +169,9 @@ calls! {
     232 epoll_wait(4) Full "" => file::epoll::wait;
     233 epoll_ctl(4) Partial "instances in instances one level deep; EPOLLEXCLUSIVE wakes everybody" => file::epoll::control;
     235 utimes(2) Partial "the root directory is read only" => file::names::utimes;
-    253 inotify_init(0) Refused "files of the host cannot be watched" => file::refused::not_there;
+    253 inotify_init(0) Partial "only of what this program does; watches are on paths" => file::special::inotify_init;
+    254 inotify_add_watch(3) Partial "only of what this program does; watches are on paths" => file::special::inotify_add_watch;
+    255 inotify_rm_watch(2) Full "" => file::special::inotify_rm_watch;
     257 openat(4) Partial "the root directory is read only" => file::open::openat;
     258 mkdirat(3) Partial "the root directory is read only" => file::names::mkdirat;
     259 mknodat(4) Refused "no devices and no named pipes are made" => file::refused::not_permitted;
@@ -185,10 +187,10 @@ calls! {
     269 faccessat(3) Partial "supplementary groups do not count" => file::stat::faccessat;
     270 pselect6(6) Full "" => file::poll::pselect6;
     271 ppoll(5) Full "" => file::poll::ppoll;
-    275 splice(6) Refused "programs then copy" => file::refused::not_possible;
+    275 splice(6) Partial "a copy; waits for room where bytes have been taken already" => file::transfer::splice;
     276 tee(4) Refused "programs then copy" => file::refused::not_possible;
     277 sync_file_range(4) Full "" => file::transfer::sync_file_range;
-    278 vmsplice(4) Refused "programs then copy" => file::refused::not_possible;
+    278 vmsplice(4) Partial "a copy" => file::transfer::vmsplice;
     280 utimensat(4) Partial "the root directory is read only" => file::names::utimensat;
     281 epoll_pwait(6) Full "" => file::epoll::pwait;
     284 eventfd(1) Full "" => file::descriptor::eventfd;
@@ -197,7 +199,7 @@ calls! {
     291 epoll_create1(1) Full "" => file::epoll::create1;
     292 dup3(3) Full "" => file::descriptor::dup3;
     293 pipe2(2) Partial "no packets" => file::descriptor::pipe2;
-    294 inotify_init1(1) Refused "files of the host cannot be watched" => file::refused::not_there;
+    294 inotify_init1(1) Partial "only of what this program does; watches are on paths" => file::special::inotify_init1;
     295 preadv(5) Full "" => file::io::preadv;
     296 pwritev(5) Full "" => file::io::pwritev;
     300 fanotify_init(2) Refused "files of the host cannot be watched" => file::refused::not_there;

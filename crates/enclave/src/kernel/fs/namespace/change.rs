@@ -10,6 +10,7 @@ use super::mounts::{self, HostMount, MemoryMount};
 use super::opening::{make_parents, own};
 use super::{Inside, Spot, at, inside, is_directory, shows_through, spot, walk, walk_to};
 use crate::fs::devices::now;
+use crate::fs::inotify::{self, event};
 use crate::fs::{host_file, synthetic};
 
 /// The path in a mount.
@@ -20,6 +21,7 @@ fn within<'a>(mount: &MemoryMount, real: &'a str) -> &'a str {
 /// Makes something new at a path: by `host` in a mount of the host's, by `memory` in memory; elsewhere fails as it must.
 fn make<T>(
     path: &Path,
+    kind: u32,
     host: impl FnOnce(&'static HostMount, &str) -> Result<T, Errno>,
     memory: impl FnOnce(&'static MemoryMount, &str) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
@@ -31,10 +33,16 @@ fn make<T>(
     match spot(real) {
         _ if !missing => Err(Errno::EEXIST),
         Spot::Host(mount, _) if mount.read_only => Err(Errno::EROFS),
-        Spot::Host(mount, real) => host(mount, &real),
+        Spot::Host(mount, real) => {
+            let made = host(mount, &real)?;
+            inotify::tell(&real, event::CREATE | kind);
+            Ok(made)
+        }
         Spot::Memory(mount, real) => {
             make_parents(mount, &real)?;
-            memory(mount, &real)
+            let made = memory(mount, &real)?;
+            inotify::tell(&real, event::CREATE | kind);
+            Ok(made)
         }
         Spot::Synthetic(_) => Err(Errno::EACCES),
     }
@@ -48,6 +56,7 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), Errno> {
     let mode = mode & 0o1777;
     make(
         path,
+        event::ISDIR,
         |mount, real| host_file::make_directory(mount.place(real), mode),
         |mount, real| mount.tree()?.make_directory(within(mount, real), mounts::make(mode)).map(drop),
     )
@@ -65,6 +74,7 @@ fn slash_behind_nothing(path: &Path) -> Result<(), Errno> {
 pub(crate) fn symbolic_link(target: &str, path: &Path) -> Result<(), Errno> {
     make(
         path,
+        0,
         |mount, real| {
             slash_behind_nothing(path)?;
             host_file::symbolic_link(target, mount.place(real))
@@ -88,6 +98,7 @@ pub(crate) fn link(old: &Path, new: &Path, follow: bool) -> Result<(), Errno> {
     let from = spot(real);
     let made = make(
         new,
+        0,
         |mount, real| match &from {
             Spot::Host(other, old) if core::ptr::eq(mount, *other) => {
                 slash_behind_nothing(new)?;
@@ -129,15 +140,25 @@ fn remove(path: &Path, directory: bool) -> Result<(), Errno> {
             Spot::Host(mount, _) if mount.read_only => kind.and(Err(Errno::EROFS)),
             Spot::Host(mount, real) => {
                 kind?;
-                host_file::remove(mount.place(real), directory)
+                host_file::remove(mount.place(real), directory)?;
+                tell_removed(real, directory);
+                Ok(())
             }
             Spot::Memory(mount, real) => {
                 kind?;
-                remove_in_memory(mount, real, directory)
+                remove_in_memory(mount, real, directory)?;
+                tell_removed(real, directory);
+                Ok(())
             }
             Spot::Synthetic(_) => Err(Errno::EPERM),
         }
     })
+}
+
+fn tell_removed(real: &str, directory: bool) {
+    let kind = if directory { event::ISDIR } else { 0 };
+    inotify::tell(real, event::DELETE_SELF | kind);
+    inotify::tell(real, event::DELETE | kind);
 }
 
 /// Removes a name in memory, and what would show through then.
@@ -202,7 +223,18 @@ pub(crate) fn rename(old: &Path, new: &Path, flags: u32) -> Result<(), Errno> {
         return Err(if flags & RENAME_NOREPLACE != 0 { Errno::EEXIST } else { Errno::EBUSY });
     }
     check_slashes(old, new, flags)?;
-    match (&from, &to) {
+    let directory = is_directory(&super::stat_spot(&from)?);
+    move_name(&from, &to, flags)?;
+    if let (Spot::Host(_, old) | Spot::Memory(_, old), Spot::Host(_, new) | Spot::Memory(_, new)) =
+        (&from, &to)
+    {
+        inotify::tell_moved(old, new, directory);
+    }
+    Ok(())
+}
+
+fn move_name(from: &Spot, to: &Spot, flags: u32) -> Result<(), Errno> {
+    match (from, to) {
         (Spot::Host(_, path) | Spot::Memory(_, path), _)
         | (_, Spot::Host(_, path) | Spot::Memory(_, path))
             if mounts::is_mount_point(path) =>
@@ -265,9 +297,14 @@ fn check_slashes(old: &Path, new: &Path, flags: u32) -> Result<(), Errno> {
 pub(crate) fn change(path: &Path, follow: bool, change: Change) -> Result<(), Errno> {
     at(path, follow, |spot| match spot {
         Spot::Host(mount, _) if mount.read_only => Err(Errno::EROFS),
-        Spot::Host(mount, real) => host_file::change(mount.place(real), change),
+        Spot::Host(mount, real) => {
+            host_file::change(mount.place(real), change)?;
+            inotify::tell(real, event::ATTRIB);
+            Ok(())
+        }
         Spot::Memory(mount, real) => {
             own(mount, real)?.change(change, now());
+            inotify::tell(real, event::ATTRIB);
             Ok(())
         }
         Spot::Synthetic(real) => match synthetic::descriptor(real) {

@@ -12,6 +12,7 @@ use casemate_enclave_abi::Errno;
 use super::mounts::{self, HostMount, MemoryMount};
 use super::{Inside, Spot, inside, is_directory, spot, walk_to};
 use crate::fs::file::{File, Sink};
+use crate::fs::inotify::event;
 use crate::fs::listing::{Listing, Owner};
 use crate::fs::memory_file::{MemoryFile, Snapshot};
 use crate::fs::{OpenFile, host_file, synthetic};
@@ -72,12 +73,20 @@ pub(crate) fn open(path: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFile>, 
     if missing && !ask.has(o::CREAT) {
         return Err(Errno::ENOENT);
     }
-    match spot(real) {
+    let opened = match spot(real) {
         Spot::Host(mount, real) if mount.read_only => read_only(&ask, mount, &real, missing),
         Spot::Host(mount, real) => host(&ask, mount, &real),
         Spot::Memory(mount, real) => memory(&ask, mount, &real),
         Spot::Synthetic(real) => synthetic(&ask, &real),
+    }?;
+    if missing {
+        opened.tell(event::CREATE);
     }
+    opened.tell(event::OPEN);
+    if ask.has(o::TRUNC) && !missing {
+        opened.tell(event::MODIFY);
+    }
+    Ok(opened)
 }
 
 /// O_PATH: where it leads, and nothing more.
@@ -89,7 +98,11 @@ fn path_only(path: &Path, flags: u32, follow: bool) -> Result<Arc<OpenFile>, Err
     let real = super::walk(path, follow)?;
     let stat_fs = super::stat_fs(path).unwrap_or_else(|_| mounts::stat_fs());
     let flags = flags & (o::PATH | o::DIRECTORY | o::NOFOLLOW);
-    Ok(OpenFile::new(Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new() }), flags, real))
+    Ok(OpenFile::new(
+        Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new(), take: None }),
+        flags,
+        real,
+    ))
 }
 
 /// What cannot be written: flags that mean writing can be left out where a file exists and is only to be read.

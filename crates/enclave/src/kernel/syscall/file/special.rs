@@ -1,12 +1,13 @@
-//! Descriptors for timers and signals: timerfd_create(2), signalfd(2).
+//! Descriptors for timers, signals and watched files: timerfd_create(2), signalfd(2), inotify(7).
 
-use casemate_enclave::vfs::flags::open as o;
+use casemate_enclave::vfs::flags::{mode, open as o};
 
 use super::super::time::{self, Clock, Pair};
 use super::super::{Errno, Result, int, uint};
 use super::opened;
 use crate::arch::frame::Frame;
-use crate::fs::{SignalFd, TimerFd};
+use crate::fs::inotify::event;
+use crate::fs::{Inotify, SignalFd, TimerFd, namespace};
 use crate::process::process;
 use crate::user;
 
@@ -78,4 +79,46 @@ pub(crate) fn signalfd(frame: &mut Frame) -> Result {
 pub(crate) fn signalfd4(frame: &mut Frame) -> Result {
     let [fd, set, size, flags, ..] = frame.arguments();
     signals(fd, set, size, uint(flags))
+}
+
+fn make_inotify(flags: u32) -> Result {
+    if flags & !(o::CLOEXEC | o::NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let fd = process().files.lock().add(Inotify::open(flags), flags & o::CLOEXEC != 0)?;
+    Ok(fd.unsigned_abs().into())
+}
+
+pub(crate) fn inotify_init(_: &mut Frame) -> Result {
+    make_inotify(0)
+}
+
+pub(crate) fn inotify_init1(frame: &mut Frame) -> Result {
+    let [flags, ..] = frame.arguments();
+    make_inotify(uint(flags))
+}
+
+pub(crate) fn inotify_add_watch(frame: &mut Frame) -> Result {
+    let [fd, address, mask, ..] = frame.arguments();
+    let mask = uint(mask);
+    if mask & event::ALL == 0 || mask & event::MASK_ADD != 0 && mask & event::MASK_CREATE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let file = opened(fd)?;
+    let inotify = file.file().inotify().ok_or(Errno::EINVAL)?;
+    let path = super::path(address)?;
+    let follow = mask & event::DONT_FOLLOW == 0;
+    let stat = namespace::stat(&path, follow)?;
+    let directory = stat.mode & u64::from(mode::TYPE) == u64::from(mode::DIRECTORY);
+    if mask & event::ONLYDIR != 0 && !directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let real = if follow { namespace::real(&path)? } else { namespace::real_name(&path)? };
+    inotify.add(real, mask).map(|number| number.unsigned_abs().into())
+}
+
+pub(crate) fn inotify_rm_watch(frame: &mut Frame) -> Result {
+    let [fd, number, ..] = frame.arguments();
+    let file = opened(fd)?;
+    file.file().inotify().ok_or(Errno::EINVAL)?.remove(int(number)).map(|()| 0)
 }
