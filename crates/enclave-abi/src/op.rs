@@ -63,6 +63,9 @@ pub const GROUP_GETPPID: u64 = 5;
 /// The most records of [`Op::PollPipes`].
 pub const MAX_POLLED: u64 = 1024;
 
+/// As socket argument of [`Op::NetLook`]: all of them.
+pub const NET_ALL: u64 = u64::MAX;
+
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBound {
@@ -482,6 +485,8 @@ ops! {
     NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
     /// shutdown(2) of a socket without streams: socket, how.
     NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+    /// With synchronous calls: moves the bytes of a socket now, or, for [`NET_ALL`], looks once at what is ready.
+    NetLook = 140, "net_look", ["socket"], ResultBound::Zero, NET;
 }
 
 impl Op {

@@ -173,7 +173,8 @@ impl Server {
             | Op::NetSend
             | Op::NetReceive
             | Op::NetClose
-            | Op::NetShutdown => self.net_call(op, args),
+            | Op::NetShutdown
+            | Op::NetLook => self.net_call(op, args),
         }
     }
 

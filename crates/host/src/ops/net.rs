@@ -45,6 +45,7 @@ impl Server {
             }
             Op::NetClose => net.close(a, b != 0)?,
             Op::NetShutdown => net.shutdown(a, b)?,
+            Op::NetLook => net.look(a)?,
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)
