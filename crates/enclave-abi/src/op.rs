@@ -63,6 +63,9 @@ pub const GROUP_GETPPID: u64 = 5;
 /// The most records of [`Op::PollPipes`].
 pub const MAX_POLLED: u64 = 1024;
 
+/// As socket argument of [`Op::NetLook`]: all of them.
+pub const NET_ALL: u64 = u64::MAX;
+
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBound {
@@ -507,14 +510,25 @@ ops! {
     /// Takes the next socket that the parent has passed: the number that it is to have, what it is (`ROLE_` in
     /// [`crate::net`]).
     NetTake = 145, "net_take", ["socket", "role"], ResultBound::Zero, NET;
+    /// With synchronous calls: moves the bytes of a socket now, or, for [`NET_ALL`], looks once at what is ready.
+    NetLook = 140, "net_look", ["socket"], ResultBound::Zero, NET;
 }
 
 impl Op {
-    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
-    /// hold a worker.
+    /// Whether serving it with these arguments can take as long as somebody else likes, or very long. Such a call is
+    /// always made by an exit: it must not hold a worker.
     #[must_use]
-    pub const fn may_wait(self) -> bool {
-        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    pub const fn may_wait(self, args: &[u64; 6]) -> bool {
+        let [_, console_timeout, _, pipes_timeout, ..] = *args;
+        match self {
+            Self::ConsolePoll => console_timeout != 0,
+            Self::PollPipes => pipes_timeout != 0,
+            Self::ConsoleRead | Self::ConsoleWrite | Self::Print | Self::Sync => true,
+            Self::Spawn | Self::ChannelWrite | Self::ChannelRead | Self::ChannelPass | Self::ChannelTake => {
+                true
+            }
+            _ => false,
+        }
     }
 }
 

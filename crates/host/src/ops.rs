@@ -176,7 +176,8 @@ impl Server {
             | Op::NetClose
             | Op::NetShutdown
             | Op::NetPass
-            | Op::NetTake => self.net_call(op, args),
+            | Op::NetTake
+            | Op::NetLook => self.net_call(op, args),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::files::mounted::Mounted;
 use crate::image::Image;
 use crate::mount::{self, Mount};
 use crate::net::Net;
-use crate::ops::Service;
+use crate::ops::{Server, Service};
 use crate::park::Parking;
 use crate::plan::{self, Plan};
 use crate::platform::{PlatformChoice, PlatformOptions};
@@ -154,7 +154,12 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
     let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
-    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Workers::new(
+        window,
+        || Server::new(Arc::clone(&service)),
+        Arc::clone(&counters),
+        !options.sync_calls,
+    );
     let workers = Arc::new(workers.ok_or_else(incomplete)?);
     workers.start()?;
     let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));

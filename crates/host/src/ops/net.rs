@@ -47,6 +47,7 @@ impl Server {
             Op::NetShutdown => net.shutdown(a, b)?,
             Op::NetPass => service.family.pass_descriptor(a, &net.to_pass(b)?)?,
             Op::NetTake => net.take(a, b, service.family.take_descriptor()?)?,
+            Op::NetLook => net.look(a)?,
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)

@@ -13,10 +13,11 @@ use casemate_enclave_abi::{Errno, Op, Stat, StatFs, StreamError, StreamReader, S
 use spin::Mutex;
 
 use super::options::{Facts, Options};
-use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, mark, net};
+use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, look_outside, mark, net};
 use crate::fs::wait::{self, WaitQueue};
 use crate::fs::{Accepted, Carried, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
 use crate::host::{self, Buffer};
+use crate::stats::{STATS, add};
 use crate::{signal, user};
 
 pub(crate) use carry::{Shared, take};
@@ -225,6 +226,7 @@ impl Inet {
 
     /// Reads a part of a connection; `None`: nothing yet.
     fn take(&self, ends: &Ends, to: &mut Sink<'_>, at: usize, how: Transfer) -> Result<Option<usize>, Errno> {
+        look_outside(self.index);
         let mut reader = ends.reader.lock();
         let ready = match reader.readable() {
             Ok(0) if ends.read_shut.load(Ordering::Acquire) => return Ok(Some(0)),
@@ -247,6 +249,7 @@ impl Inet {
         drop(reader);
         let count = moved.map_err(|_| Errno::EIO)?;
         if !how.peek {
+            add(&STATS.stream_in, count as u64);
             // Between what was read and the look: the host does the same in the other order.
             fence(Ordering::SeqCst);
             if self.slot.want_read.load(Ordering::Relaxed) != 0 {
@@ -305,6 +308,8 @@ impl Inet {
         let moved = from.with(at, count, |bytes| writer.write(bytes))?.map_err(broken)?;
         drop(writer);
         self.mark();
+        look_outside(self.index);
+        add(&STATS.stream_out, moved as u64);
         Ok(Some(moved))
     }
 
