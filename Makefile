@@ -12,7 +12,7 @@ LAB := $(TARGET)/release/lab
 # For sudo, which often leaves a rustup installation out of PATH.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup build demo test unit loom reproducible miri conformance lint deny attack benign kernel lab kernels bench clean
+.PHONY: help setup build demo test unit programs soak loom reproducible miri conformance lint deny attack benign kernel lab kernels bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ test: setup ## everything a change must pass: lints, unit tests, the same enclav
 	$(CARGO) build --release --locked --workspace
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory programs OPTIONS=--short
 	@$(MAKE) --no-print-directory loom
 	@$(MAKE) --no-print-directory reproducible
 	@$(MAKE) --no-print-directory attack
@@ -45,6 +46,15 @@ unit: ## unit and integration tests that need no lab
 	else \
 	  $(CARGO) test --locked --workspace; \
 	fi
+
+# The release build that is there. OPTIONS=--write writes docs/programs.md.
+OPTIONS ?=
+programs: ## unmodified Debian programs and servers, native and inside
+	$(CARGO) xtask bench shield --programs $(OPTIONS)
+
+MINUTES ?= 60
+soak: ## the four servers inside, an hour of mixed load
+	$(CARGO) xtask bench shield --soak --minutes $(MINUTES)
 
 # In a folder of its own: cfg(loom) would have everything built again.
 loom: ## the rings between enclave and host, under every order that the memory model allows

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh [build|demo|test|bench]
 #
-# Each level has what the one before it has and more. Running it again costs a second. It starts no service.
+# Each level has what the one before it has and more; bench needs no more than test. Running it again costs a second. It starts no service.
 set -euo pipefail
 
 readonly NEEDED_RUST=1.95
@@ -13,11 +13,10 @@ build_packages=(clang-14 gcc libc6-dev libelf-dev make pkg-config zlib1g-dev)
 demo_packages=(busybox-static ca-certificates docker.io runc)
 # The tests: every engine, the root file systems, the tools that cases call, and the programs that run in enclaves.
 test_packages=(
-  bpftool crun curl debootstrap e2fsprogs fuse-overlayfs golang-go kmod mount musl-tools podman procps python3 qemu-system-x86
-  redis-server
-  slirp4netns sqlite3 tini uidmap util-linux xz-utils
+  apache2 apache2-utils bpftool crun curl debootstrap default-jdk-headless e2fsprogs fuse-overlayfs git golang-go kmod
+  libmemcached-tools libpython3.11-testsuite memcached mount musl-tools nginx-light nodejs openssl podman postgresql-15
+  procps python3 qemu-system-x86 redis-server redis-tools slirp4netns sqlite3 stress-ng tini uidmap util-linux wrk xz-utils
 )
-bench_packages=(apache2-utils nginx-light redis-server redis-tools wrk)
 
 say() { echo "setup: $*"; }
 die() {
@@ -95,8 +94,7 @@ packages=("${build_packages[@]}")
 case $level in
   build) ;;
   demo) packages+=("${demo_packages[@]}") ;;
-  test) packages+=("${demo_packages[@]}" "${test_packages[@]}") ;;
-  bench) packages+=("${demo_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
+  test | bench) packages+=("${demo_packages[@]}" "${test_packages[@]}") ;;
   *) die "unknown level '$level': use build, demo, test or bench" ;;
 esac
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: developer chores. Arguments only; the work is in the modules.
 
 mod bench;
+mod docs;
 
 use std::env;
 use std::ffi::OsString;
@@ -23,6 +24,8 @@ enum Chore {
     /// Measure what Casemate costs, against the same machine without it
     #[command(subcommand)]
     Bench(Bench),
+    /// Write docs/syscalls.md from the enclave kernel's table of system calls
+    Docs(docs::Arguments),
     /// Run the conformance suite on every SGX platform of this machine: emulated, and the processor where there is one
     SgxConformance,
     /// Run the lab in virtual machines (`lab vm`), or another subcommand of target/release/lab where one is named
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().chore {
         Chore::Bench(Bench::Guard(arguments)) => bench::run(&arguments),
         Chore::Bench(Bench::Shield(arguments)) => bench::shield::run(&arguments),
+        Chore::Docs(arguments) => docs::run(&arguments),
         Chore::SgxConformance => sgx_conformance(),
         Chore::Lab { arguments } => lab(&arguments),
     }

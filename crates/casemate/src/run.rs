@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use casemate_host::{DEFAULT_PATH, MAX_VCPUS, PlatformChoice, RunOptions, Size};
+use casemate_host::{BadLink, DEFAULT_PATH, MAX_VCPUS, Mount, PlatformChoice, RunOptions, Size, mount_point};
 
 /// Exit code for failures that are not the program's.
 pub(crate) const OWN_FAILURE: u8 = 125;
 
-/// Runs a program inside an SGX enclave. It sees the root directory read only, and nothing of the host's environment.
+/// Runs a program inside an SGX enclave. It sees the root directory read only, what --mount names, and nothing of the
+/// host's environment.
 ///
 /// Exit code: the program's own. A signal that kills the program kills this command. 125: Casemate could not run it, 126: it is
 /// no program, 127: it is not there.
@@ -33,6 +34,12 @@ pub(crate) struct Arguments {
     /// Directory that is the program's /
     #[arg(long, value_name = "DIR", default_value = "/")]
     rootfs: PathBuf,
+    /// Directory or file of the host that the program may use, and where it sees it; ro: it cannot change it. Repeatable
+    #[arg(long, value_name = "HOST:GUEST[:ro]")]
+    mount: Vec<Mount>,
+    /// One more empty directory in memory, besides /tmp, /var/tmp, /run and /dev/shm. Repeatable
+    #[arg(long, value_name = "PATH", value_parser = |path: &str| mount_point(path))]
+    tmpfs: Vec<String>,
     /// Add all memory at the start, as on processors without EDMM
     #[arg(long)]
     no_edmm: bool,
@@ -51,20 +58,40 @@ pub(crate) struct Arguments {
     /// Emulation: interrupt the enclave at every instruction; for tests, very slow
     #[arg(long, hide = true)]
     single_step: bool,
+    /// How host calls are made: async serves them without an exit while a processor is free, sync by an exit each
+    #[arg(long, value_enum, value_name = "sync|async", default_value = "async", hide_possible_values = true)]
+    calls: Calls,
     /// Print each system call on standard error
     #[arg(long)]
     trace: bool,
     /// Print on standard error, at the end, what the run cost
     #[arg(long)]
     stats: bool,
+    /// What joins this process to its parent: for processes that the program makes, not for people
+    #[arg(long, hide = true, value_name = "LINK")]
+    family: Option<String>,
     /// The program, a path under the root directory or a name in PATH, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
 }
 
+/// How host calls are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Calls {
+    Sync,
+    Async,
+}
+
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let stats = arguments.stats;
-    match casemate_host::run(&options(arguments)) {
+    let options = match options(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("casemate: {error}");
+            return ExitCode::from(OWN_FAILURE);
+        }
+    };
+    match casemate_host::run(options) {
         Ok(finished) => {
             if stats {
                 eprintln!("casemate: {}", finished.stats);
@@ -79,15 +106,27 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn options(arguments: Arguments) -> RunOptions {
+fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
     let stats = arguments.stats;
     let mut command = arguments.command.into_iter();
-    RunOptions {
+    let own = std::env::args_os().skip(1);
+    let family = OsStr::new("--family");
+    let is_link = |argument: &OsString| argument.as_encoded_bytes().starts_with(family.as_encoded_bytes());
+    Ok(RunOptions {
+        link: arguments.family.map(|link| link.parse()).transpose()?,
+        // Without this process's own link, which stands second.
+        command: own
+            .enumerate()
+            .filter(|(index, own)| *index != 1 || !is_link(own))
+            .map(|(_, own)| own)
+            .collect(),
         // clap has made sure that there is one.
         program: command.next().unwrap_or_default(),
         args: command.collect(),
         env: environment(&arguments.env),
         rootfs: arguments.rootfs,
+        mounts: arguments.mount,
+        tmpfs: arguments.tmpfs,
         heap: arguments.heap.0,
         vcpus: arguments.vcpus.unwrap_or_else(processors),
         platform: arguments.platform,
@@ -97,9 +136,10 @@ fn options(arguments: Arguments) -> RunOptions {
         debug: arguments.debug,
         sigstruct: arguments.sigstruct,
         single_step: arguments.single_step,
+        sync_calls: arguments.calls == Calls::Sync,
         trace: arguments.trace,
         counters: stats,
-    }
+    })
 }
 
 fn processors() -> u64 {

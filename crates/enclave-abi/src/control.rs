@@ -26,6 +26,9 @@ pub struct Control<'a> {
     pub polled: &'a AtomicU64,
     /// 1 while the vCPU executes inside the enclave. The host writes it around its entries.
     pub inside: &'a AtomicU64,
+    /// Signals that the host asks to be delivered to the program, a bit each (signal - 1). The host sets bits, the enclave
+    /// takes them. Only that of vCPU 0 is used.
+    pub news: &'a AtomicU64,
 }
 
 impl<'a> Control<'a> {
@@ -33,6 +36,13 @@ impl<'a> Control<'a> {
     #[must_use]
     pub fn new(page: Window<'a>) -> Option<Self> {
         let word = |index: u64| page.word(Offset(index * LINE));
-        Some(Self { wake: word(0)?, parked: word(1)?, preempt: word(2)?, polled: word(3)?, inside: word(4)? })
+        Some(Self {
+            wake: word(0)?,
+            parked: word(1)?,
+            preempt: word(2)?,
+            polled: word(3)?,
+            inside: word(4)?,
+            news: word(12)?,
+        })
     }
 }

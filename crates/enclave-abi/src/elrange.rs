@@ -52,6 +52,9 @@ pub const USER: u64 = HEAP_END;
 /// ELRANGE when pages are added on demand (EDMM): one size, and so one measurement, whatever the heap.
 pub const DYNAMIC_SIZE: u64 = 1 << 36;
 
+/// Where the stacks of guest threads in the kernel begin, with EDMM: up to the end of ELRANGE.
+pub const STACKS: u64 = DYNAMIC_SIZE - (1 << 31);
+
 /// Bytes of program memory that an enclave of `DYNAMIC_SIZE` can have.
 pub const MAX_HEAP: u64 = DYNAMIC_SIZE - USER;
 

@@ -10,6 +10,29 @@ use crate::errno::Errno;
 /// As position argument of [`Op::Read`] and [`Op::Write`]: wherever the handle stands, and move it.
 pub const CURRENT_POSITION: u64 = u64::MAX;
 
+/// As position argument of [`Op::Write`]: at the end, wherever that is by then (O_APPEND).
+pub const END_OF_FILE: u64 = u64::MAX - 1;
+
+/// Kinds of [`Op::Change`]: permissions; owner and group; times of access and modification.
+pub const CHANGE_MODE: u64 = 1;
+/// See [`CHANGE_MODE`].
+pub const CHANGE_OWNER: u64 = 2;
+/// See [`CHANGE_MODE`].
+pub const CHANGE_TIMES: u64 = 3;
+/// In place of an id or of nanoseconds in [`Op::Change`]: leave it.
+pub const LEAVE: u64 = u64::MAX;
+
+/// Whose a lock of [`Op::Lock`] is: the process's (F_SETLK).
+pub const LOCK_PROCESS: u64 = 0;
+/// Whose a lock of [`Op::Lock`] is: the open file's (F_OFD_SETLK).
+pub const LOCK_OPEN_FILE: u64 = 1;
+/// Kind of lock in [`Op::Lock`]: shared (F_RDLCK).
+pub const LOCK_SHARED: u64 = 0;
+/// Kind of lock in [`Op::Lock`]: exclusive (F_WRLCK).
+pub const LOCK_EXCLUSIVE: u64 = 1;
+/// Kind of lock in [`Op::Lock`]: none (F_UNLCK).
+pub const LOCK_NONE: u64 = 2;
+
 /// As timeout argument of [`Op::ConsolePoll`]: as long as it takes.
 pub const NO_TIMEOUT: u64 = u64::MAX;
 
@@ -25,6 +48,20 @@ pub const POLL_STDERR: u64 = 4;
 
 /// Request kind of [`Op::Terminal`]: the window's size, as two words, rows and columns.
 pub const TERMINAL_WINDOW_SIZE: u64 = 1;
+
+/// Kinds of [`Op::Group`]: getpgid(2), setpgid(2), getsid(2), setsid(2), getppid(2).
+pub const GROUP_GETPGID: u64 = 1;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETPGID: u64 = 2;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETSID: u64 = 3;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_SETSID: u64 = 4;
+/// See [`GROUP_GETPGID`].
+pub const GROUP_GETPPID: u64 = 5;
+
+/// The most records of [`Op::PollPipes`].
+pub const MAX_POLLED: u64 = 1024;
 
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +215,63 @@ const WRITE: &[Errno] = &[
     Errno::EDQUOT,
 ];
 
+/// What changes of names can give, beyond those of look-up.
+const NAMES: &[Errno] = &[
+    Errno::EPERM,
+    Errno::ENOENT,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EBUSY,
+    Errno::EEXIST,
+    Errno::EXDEV,
+    Errno::ENODEV,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::EINVAL,
+    Errno::EMLINK,
+    Errno::ENOSPC,
+    Errno::EROFS,
+    Errno::ENAMETOOLONG,
+    Errno::ENOTEMPTY,
+    Errno::ELOOP,
+    Errno::EOPNOTSUPP,
+    Errno::EDQUOT,
+];
+
+/// What fallocate(2) can give.
+const ALLOCATE: &[Errno] = &[
+    Errno::EPERM,
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::ENODEV,
+    Errno::EINVAL,
+    Errno::ETXTBSY,
+    Errno::EFBIG,
+    Errno::ENOSPC,
+    Errno::ESPIPE,
+    Errno::EROFS,
+    Errno::ENOSYS,
+    Errno::EOPNOTSUPP,
+    Errno::EDQUOT,
+];
+
+/// What locks can give.
+const LOCK: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::EACCES,
+    Errno::EINVAL,
+    Errno::EDEADLK,
+    Errno::ENOLCK,
+    Errno::EOVERFLOW,
+];
+
 /// What the EDMM ioctls can give (`arch/x86/kernel/cpu/sgx/ioctl.c`).
 const EDMM: &[Errno] = &[
     Errno::EINTR,
@@ -244,27 +338,60 @@ const NET: &[Errno] = &[
 ];
 
 ops! {
-    /// Opens a file: path offset, path length, open flags of Linux, mode. Gives a handle.
-    Open = 1, "open", ["path", "path length", "flags", "mode"], ResultBound::Handle, PATH;
+    /// Opens a file: path offset, path length, open flags of Linux, mode, mount. Gives a handle.
+    ///
+    /// Mount 0 is the root directory, whose paths are absolute and which is read only; others are the start-up block's,
+    /// with paths that start below them (`.` is the mount itself), without `.`, `..` and symbolic links.
+    Open = 1, "open", ["path", "path length", "flags", "mode", "mount"], ResultBound::Handle, PATH;
     /// Closes a handle.
     Close = 2, "close", ["handle"], ResultBound::Zero,
         &[Errno::EBADF, Errno::EINTR, Errno::EIO, Errno::ENOSPC, Errno::EDQUOT];
     /// Reads from a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes read.
     Read = 3, "read", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), READ;
-    /// Writes to a handle: handle, offset, length, position or [`CURRENT_POSITION`]. Gives bytes written.
+    /// Writes to a handle: handle, offset, length, position, [`CURRENT_POSITION`] or [`END_OF_FILE`]. Gives bytes written.
     Write = 4, "write", ["handle", "buffer", "length", "position"], ResultBound::AtMostArg(2), WRITE;
     /// The [`crate::Stat`] of a handle: handle, where to put it.
     Stat = 5, "stat", ["handle", "out"], ResultBound::Zero,
         &[Errno::EBADF, Errno::EIO, Errno::ENOMEM, Errno::EOVERFLOW];
-    /// The [`crate::Stat`] of a path: path offset, path length, 1 to stay at a symbolic link, where to put it.
-    StatAt = 6, "stat_at", ["path", "path length", "no follow", "out"], ResultBound::Zero, PATH;
-    /// The target of a symbolic link: path offset, path length, offset, length. Gives bytes of the target.
-    ReadLink = 7, "read_link", ["path", "path length", "buffer", "length"], ResultBound::AtMostArg(3), PATH;
+    /// The [`crate::Stat`] of a path: path offset, path length, 1 to stay at a symbolic link, where to put it, mount.
+    StatAt = 6, "stat_at", ["path", "path length", "no follow", "out", "mount"], ResultBound::Zero, PATH;
+    /// The target of a symbolic link: path offset, path length, offset, length, mount. Gives bytes of the
+    /// target.
+    ReadLink = 7, "read_link", ["path", "path length", "buffer", "length", "mount"], ResultBound::AtMostArg(3), PATH;
     /// Entries of a directory in the format of [`crate::dir`]: handle, offset, length, cookie to go on from (0 at
     /// first). Gives bytes, 0 at the end.
     ReadDir = 8, "read_dir", ["handle", "buffer", "length", "cookie"], ResultBound::AtMostArg(2), READ_DIR;
-    /// The [`crate::StatFs`] of a path: path offset, path length, where to put it.
-    StatFs = 9, "stat_fs", ["path", "path length", "out"], ResultBound::Zero, PATH;
+    /// The [`crate::StatFs`] of a path: path offset, path length, where to put it, mount.
+    StatFs = 9, "stat_fs", ["path", "path length", "out", "mount"], ResultBound::Zero, PATH;
+    /// Makes a directory: path offset, path length, mode, mount.
+    MakeDirectory = 64, "make_directory", ["path", "path length", "mode", "mount"], ResultBound::Zero, NAMES;
+    /// Removes a name: path offset, path length, 1 for a directory, mount.
+    Remove = 65, "remove", ["path", "path length", "directory", "mount"], ResultBound::Zero, NAMES;
+    /// Makes a symbolic link: target offset, target length, path offset, path length, mount.
+    SymbolicLink = 66, "symbolic_link", ["target", "target length", "path", "path length", "mount"],
+        ResultBound::Zero, NAMES;
+    /// Moves a name within a mount: old path offset and length, new path offset and length, flags of renameat2, mount.
+    Rename = 67, "rename", ["old path", "old length", "new path", "new length", "flags", "mount"],
+        ResultBound::Zero, NAMES;
+    /// Gives a file another name in its mount: old path offset and length, new path offset and length, mount.
+    Link = 68, "link", ["old path", "old length", "new path", "new length", "mount"], ResultBound::Zero, NAMES;
+    /// Changes what is known of a file: handle, kind ([`CHANGE_MODE`] and so on), then the mode; user and group; or seconds
+    /// and nanoseconds of the time of access and of modification. [`LEAVE`] leaves a part.
+    Change = 69, "change", ["handle", "kind", "first", "second", "third", "fourth"], ResultBound::Zero, NAMES;
+    /// Cuts or grows a file: handle, size.
+    Truncate = 70, "truncate", ["handle", "size"], ResultBound::Zero, WRITE;
+    /// Puts a file on its disk: handle, 1 for no more than its contents (fdatasync(2)).
+    Sync = 71, "sync", ["handle", "data only"], ResultBound::Zero, WRITE;
+    /// fallocate(2): handle, mode, offset, length.
+    Allocate = 72, "allocate", ["handle", "mode", "offset", "length"], ResultBound::Zero, ALLOCATE;
+    /// Takes or gives back a record lock, without waiting: handle, whose ([`LOCK_PROCESS`] and so on), kind
+    /// ([`LOCK_SHARED`] and so on), start, length (0: to the end).
+    Lock = 73, "lock", ["handle", "whose", "kind", "start", "length"], ResultBound::Zero, LOCK;
+    /// The lock that is in the way of one as in [`Op::Lock`]: handle, whose, kind, start, length, where to put four words:
+    /// kind ([`LOCK_NONE`]: nothing is in the way), start, length, process.
+    TestLock = 74, "test_lock", ["handle", "whose", "kind", "start", "length", "out"], ResultBound::Zero, LOCK;
+    /// flock(2) without waiting: handle, kind.
+    LockWhole = 75, "lock_whole", ["handle", "kind"], ResultBound::Zero, LOCK;
     /// Reads standard input: stream (always 0), offset, length. Gives bytes read, 0 at the end.
     ConsoleRead = 16, "console_read", ["stream", "buffer", "length"], ResultBound::AtMostArg(2), READ;
     /// Writes standard output or error: stream (1 or 2), offset, length. Gives bytes written.
@@ -287,38 +414,83 @@ ops! {
     ModifyTypes = 34, "modify_types", ["enclave offset", "length", "page type"], ResultBound::PagesAtMostArg(1), EDMM;
     /// `SGX_IOC_ENCLAVE_REMOVE_PAGES`: offset in the enclave, length. Gives bytes done.
     RemovePages = 35, "remove_pages", ["enclave offset", "length"], ResultBound::PagesAtMostArg(1), EDMM;
+    /// Starts another enclave in a process of its own, a child of this one. Gives its process id, which names it as child
+    /// below.
+    Spawn = 96, "spawn", [], ResultBound::Handle, &[Errno::EAGAIN, Errno::ENOMEM, Errno::ENOSYS, Errno::EIO];
+    /// Writes to the channel to a child: child (0: to the parent), offset, length. Gives bytes written.
+    ChannelWrite = 97, "channel_write", ["child", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Reads from the channel to a child: child (0: to the parent), offset, length. Gives bytes read, 0 when the other side
+    /// is gone.
+    ChannelRead = 98, "channel_read", ["child", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Passes a pipe to a child: child, handle of [`Op::Pipe`].
+    ChannelPass = 99, "channel_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next pipe that the parent has passed. Gives a handle of pipes.
+    ChannelTake = 100, "channel_take", [], ResultBound::Handle, READ;
+    /// Forgets the channel to a child.
+    ChannelClose = 101, "channel_close", ["child"], ResultBound::Zero, &[Errno::EBADF];
+    /// Looks for a child that has changed: process id, 0, or -1 or below, as waitpid(2) has them; its options; where to put
+    /// the status, a word. Gives the child's process id, or 0. Does not block.
+    WaitChild = 102, "wait_child", ["pid", "options", "out"], ResultBound::Handle, &[Errno::ECHILD, Errno::EINVAL];
+    /// Sends a signal to processes of this family: process id, or a number below 1 as kill(2) has it; signal.
+    Kill = 103, "kill", ["pid", "signal"], ResultBound::Zero, &[Errno::EINVAL, Errno::EPERM, Errno::ESRCH];
+    /// Asks or sets what a process belongs to: one of the `GROUP_` kinds, process id (0: this one), process group.
+    Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
+        &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
+    /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
+    /// words.
+    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
+    /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
+    PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
+    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    /// Closes a handle of a pipe.
+    PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
+    /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
+    /// `POLL` bits wanted, which become those that are there), how many, mask of console streams, timeout in ns. Gives the
+    /// mask of console streams that are ready.
+    PollPipes = 109, "poll_pipes", ["records", "count", "streams", "timeout ns"], ResultBound::BitsOfArg(2),
+        &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
     /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.
     Yield = 49, "yield", [], ResultBound::Zero, &[];
     /// Makes a socket: the number that it is to have ([`crate::net`]), family, type, protocol.
-    NetSocket = 64, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
+    NetSocket = 128, "net_socket", ["socket", "family", "type", "protocol"], ResultBound::Zero, NET;
     /// Binds a socket: socket, address, its length.
-    NetBind = 65, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    NetBind = 129, "net_bind", ["socket", "address", "address length"], ResultBound::Zero, NET;
     /// Lets a socket take connections: socket, backlog.
-    NetListen = 66, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
+    NetListen = 130, "net_listen", ["socket", "backlog"], ResultBound::Zero, NET;
     /// Takes a connection, if there is one: listening socket, the number that the new one is to have, where to put the
     /// [`crate::net::Message`].
-    NetAccept = 67, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
+    NetAccept = 131, "net_accept", ["socket", "new socket", "out"], ResultBound::Zero, NET;
     /// Connects a socket, or begins to (`EINPROGRESS`): socket, address, its length.
-    NetConnect = 68, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
+    NetConnect = 132, "net_connect", ["socket", "address", "address length"], ResultBound::Zero, NET;
     /// The address of a socket (0) or of its peer (1): socket, which, where to put the [`crate::net::Message`].
-    NetName = 69, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
+    NetName = 133, "net_name", ["socket", "peer", "out"], ResultBound::Zero, NET;
     /// Sets an option: socket, level, option, value, its length.
-    NetSetOption = 70, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
+    NetSetOption = 134, "net_set_option", ["socket", "level", "option", "value", "length"], ResultBound::Zero, NET;
     /// The value of an option: socket, level, option, where to put it, how long it may be. Gives its length.
-    NetGetOption = 71, "net_get_option", ["socket", "level", "option", "out", "length"],
+    NetGetOption = 135, "net_get_option", ["socket", "level", "option", "out", "length"],
         ResultBound::AtMostArg(4), NET;
     /// Sends a datagram: socket, buffer, length, address, its length (0: the peer's). Gives bytes sent.
-    NetSend = 72, "net_send", ["socket", "buffer", "length", "address", "address length"],
+    NetSend = 136, "net_send", ["socket", "buffer", "length", "address", "address length"],
         ResultBound::AtMostArg(2), NET;
     /// Takes a datagram, if there is one: socket, buffer, length, where to put the [`crate::net::Message`], 1 to leave it
     /// there. Gives bytes in the buffer.
-    NetReceive = 73, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
+    NetReceive = 137, "net_receive", ["socket", "buffer", "length", "out", "peek"], ResultBound::AtMostArg(2), NET;
     /// Closes a socket: socket, 1 to reset its connection. What was sent before still goes out.
-    NetClose = 74, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
+    NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
     /// shutdown(2) of a socket without streams: socket, how.
-    NetShutdown = 75, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+    NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+}
+
+impl Op {
+    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
+    /// hold a worker.
+    #[must_use]
+    pub const fn may_wait(self) -> bool {
+        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    }
 }
 
 /// A number that names no host call.

@@ -13,7 +13,7 @@ use crate::window::{Offset, OutOfWindow, Region, Window};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"CASEMATE");
 
 /// Changes with every change of this crate that the other side would notice.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Bit of [`StartBlock::flags`]: the host can do EDMM.
 pub const FLAG_EDMM: u64 = 1 << 0;
@@ -25,14 +25,24 @@ pub const FLAG_STDOUT_TERMINAL: u64 = 1 << 2;
 pub const FLAG_STDERR_TERMINAL: u64 = 1 << 3;
 /// Bit of [`StartBlock::flags`]: the platform is emulated. A hint for messages; no decision may rest on it.
 pub const FLAG_EMULATED: u64 = 1 << 4;
+/// Bit of [`StartBlock::flags`]: each host call is an exit; no worker serves rings.
+pub const FLAG_SYNC_CALLS: u64 = 1 << 8;
+
+/// Bit of [`StartBlock::flags`]: this enclave was made by another one, which says over the channel what it shall run.
+pub const FLAG_CHILD: u64 = 1 << 9;
 
 /// Bit of [`StartBlock::trace`]: print each system call.
 pub const TRACE_CALLS: u64 = 1 << 0;
 /// Bit of [`StartBlock::trace`]: print counters at the end.
 pub const TRACE_COUNTERS: u64 = 1 << 1;
 
-const FLAGS: u64 =
-    FLAG_EDMM | FLAG_STDIN_TERMINAL | FLAG_STDOUT_TERMINAL | FLAG_STDERR_TERMINAL | FLAG_EMULATED;
+const FLAGS: u64 = FLAG_EDMM
+    | FLAG_STDIN_TERMINAL
+    | FLAG_STDOUT_TERMINAL
+    | FLAG_STDERR_TERMINAL
+    | FLAG_EMULATED
+    | FLAG_SYNC_CALLS
+    | FLAG_CHILD;
 
 /// Linux takes host names of up to 64 bytes (`include/uapi/linux/utsname.h`).
 const MAX_HOSTNAME: u64 = 64;
@@ -43,7 +53,7 @@ const MAX_ID: u64 = 0xffff_fffe;
 const MAX_PID: u64 = 0x7fff_ffff;
 
 /// The number of words, magic and version included.
-const WORDS: usize = 35;
+const WORDS: usize = 38;
 
 /// The start-up block. Strings in regions have no NUL; a region of length 0 is "not given".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +90,9 @@ pub struct StartBlock {
     pub argv: StringTable,
     /// Environment.
     pub env: StringTable,
+    /// Mounts beyond the root directory, in the order of their numbers in host calls: `rw:` or `ro:` and the absolute path
+    /// of a directory or file of the host's; `tmpfs:` and the path of one more file system in memory, which has no number.
+    pub mounts: StringTable,
     /// CPUID table.
     pub cpuid: CpuidTable,
     /// The blob, all of the above.
@@ -189,6 +202,9 @@ impl StartBlock {
             self.env.region.offset.0,
             self.env.region.len,
             self.env.count,
+            self.mounts.region.offset.0,
+            self.mounts.region.len,
+            self.mounts.count,
             self.cpuid.offset.0,
             self.cpuid.count,
             self.blob.offset.0,
@@ -256,6 +272,9 @@ impl StartBlock {
             env,
             env_len,
             env_count,
+            mounts,
+            mounts_len,
+            mounts_count,
             cpuid,
             cpuid_count,
             blob,
@@ -285,6 +304,7 @@ impl StartBlock {
             cwd: region(cwd, cwd_len),
             argv: StringTable { region: region(argv, argv_len), count: argv_count },
             env: StringTable { region: region(env, env_len), count: env_count },
+            mounts: StringTable { region: region(mounts, mounts_len), count: mounts_count },
             cpuid: CpuidTable { offset: Offset(cpuid), count: cpuid_count },
             blob: region(blob, blob_len),
             arena: region(arena, arena_len),
@@ -323,6 +343,7 @@ impl StartBlock {
             ("the working directory", self.cwd, MAX_PATH),
             ("the arguments", self.argv.region, whole),
             ("the environment", self.env.region, whole),
+            ("the mounts", self.mounts.region, whole),
             ("the CPUID table", cpuid, whole),
         ] {
             // What is not given is nowhere.
@@ -351,6 +372,7 @@ impl StartBlock {
             // A string takes at least its NUL.
             ("the number of arguments", self.argv.count, 0..=self.argv.region.len),
             ("the number of environment strings", self.env.count, 0..=self.env.region.len),
+            ("the number of mounts", self.mounts.count, 0..=self.mounts.region.len),
             ("rows", self.rows, 0..=terminal),
             ("columns", self.columns, 0..=terminal),
         ] {

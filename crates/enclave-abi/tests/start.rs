@@ -45,6 +45,7 @@ fn honest(window: Window<'_>) -> StartBlock {
         cwd: blob.bytes(b"/").unwrap(),
         argv: blob.strings(strings(&["ls", "", "-l"])).unwrap(),
         env: blob.strings(strings(&["A=1", "PATH=/bin:/usr/bin"])).unwrap(),
+        mounts: blob.strings(strings(&["rw:/srv", "tmpfs:/var/cache"])).unwrap(),
         cpuid: blob.cpuid(&CPUID).unwrap(),
         blob: layout.blob(),
         arena: layout.arena(),
@@ -136,8 +137,8 @@ fn each_lie_is_named() {
     assert_eq!(StartBlock::read(window), Err(BadStart::Region { field: "the working directory", region }));
 
     good.write(window).unwrap();
-    window.store(Offset(8), 2).unwrap();
-    assert_eq!(StartBlock::read(window), Err(BadStart::Version(2)));
+    window.store(Offset(8), 99).unwrap();
+    assert_eq!(StartBlock::read(window), Err(BadStart::Version(99)));
     window.store(Offset(0), 1).unwrap();
     assert_eq!(StartBlock::read(window), Err(BadStart::Magic(1)));
     assert_eq!(StartBlock::read(window.slice(Offset(0), 264).unwrap()), Err(BadStart::Short));

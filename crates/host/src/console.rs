@@ -50,25 +50,30 @@ pub(crate) fn print(bytes: &[u8]) -> Result<usize, Errno> {
     Ok(bytes.len())
 }
 
-/// Waits until one of the streams in the mask is ready; gives the mask of those.
-pub(crate) fn wait(mask: u64, timeout_ns: u64) -> Result<u64, Errno> {
+/// The streams of a mask: bit, descriptor, what to poll it for.
+pub(crate) fn streams(mask: u64) -> Result<Vec<(u64, BorrowedFd<'static>, PollFlags)>, Errno> {
     let kinds =
         [(POLL_STDIN, 0, PollFlags::IN), (POLL_STDOUT, 1, PollFlags::OUT), (POLL_STDERR, 2, PollFlags::OUT)];
     if mask & !(POLL_STDIN | POLL_STDOUT | POLL_STDERR) != 0 {
         return Err(Errno::EINVAL);
     }
-    let asked: Vec<_> = kinds.into_iter().filter(|(bit, ..)| mask & bit != 0).collect();
-    let mut streams = Vec::with_capacity(asked.len());
-    for (_, number, flags) in &asked {
-        streams.push(PollFd::from_borrowed_fd(stream(*number)?, *flags));
-    }
+    let asked = kinds.into_iter().filter(|(bit, ..)| mask & bit != 0);
+    asked.map(|(bit, number, flags)| Ok((bit, stream(number)?, flags))).collect()
+}
+
+/// Waits until one of the streams in the mask is ready; gives the mask of those.
+pub(crate) fn wait(mask: u64, timeout_ns: u64) -> Result<u64, Errno> {
+    let asked = streams(mask)?;
+    let mut streams: Vec<PollFd<'_>> =
+        asked.iter().map(|(_, stream, flags)| PollFd::from_borrowed_fd(*stream, *flags)).collect();
     let timeout = (timeout_ns != NO_TIMEOUT).then(|| timespec(timeout_ns));
     poll(&mut streams, timeout.as_ref()).map_err(errno)?;
     let ready = asked.iter().zip(&streams).filter(|(_, stream)| !stream.revents().is_empty());
     Ok(ready.fold(0, |mask, ((bit, ..), _)| mask | bit))
 }
 
-fn timespec(ns: u64) -> Timespec {
+/// A length of time for poll(2).
+pub(crate) fn timespec(ns: u64) -> Timespec {
     // Both parts are small enough for their types.
     Timespec {
         tv_sec: i64::try_from(ns / NS_PER_S).unwrap_or(i64::MAX),

@@ -1,9 +1,10 @@
-//! Files under the root directory, for reading only.
+//! Files under the root directory, for reading only; and those of the mounts ([`mounted`]).
 //!
 //! Whatever the enclave asks, nothing outside the root directory is opened: the kernel resolves each path with the root
 //! directory as `/` and follows no magic links (openat2(2)). Of what is inside, only regular files and directories are
 //! opened, and none of procfs: there this process shows its own memory and its key.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,10 @@ use rustix::fs::{
 use rustix::io::{pread, read, retry_on_intr};
 
 use crate::readdir;
+use mounted::Mounted;
 
+mod handle;
+pub(crate) mod mounted;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +45,8 @@ pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
 #[derive(Debug)]
 pub(crate) struct Files {
     root: OwnedFd,
+    /// In the order of their numbers, from 1 on.
+    mounts: Vec<Mounted>,
     handles: Mutex<Handles>,
     /// Directories have one position each; whoever reads one sets it first.
     directories: Mutex<()>,
@@ -50,6 +56,8 @@ pub(crate) struct Files {
 struct Handles {
     open: Vec<Option<Arc<OwnedFd>>>,
     free: Vec<usize>,
+    /// Those whose inodes may be changed.
+    changeable: BTreeSet<u64>,
 }
 
 impl Files {
@@ -59,7 +67,44 @@ impl Files {
     /// The kernel's: it is not there, or no directory.
     pub(crate) fn new(root: &Path) -> rustix::io::Result<Self> {
         let root = open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root, handles: Mutex::default(), directories: Mutex::default() })
+        Ok(Self { root, mounts: Vec::new(), handles: Mutex::default(), directories: Mutex::default() })
+    }
+
+    /// Adds a mount; its number is one more than the last one's.
+    pub(crate) fn add(&mut self, mount: Mounted) {
+        self.mounts.push(mount);
+    }
+
+    /// The mount of a number; `None` for the root directory.
+    pub(crate) fn mount(&self, number: u64) -> Result<Option<&Mounted>, Errno> {
+        match number.checked_sub(1) {
+            None => Ok(None),
+            Some(index) => {
+                let index = usize::try_from(index).map_err(|_| Errno::EINVAL)?;
+                self.mounts.get(index).map(Some).ok_or(Errno::EINVAL)
+            }
+        }
+    }
+
+    /// What is known of a path of the program's, by where it lies as it is written.
+    pub(crate) fn stat_of_guest(&self, path: &[u8]) -> Result<Stat, Errno> {
+        let mounts = self.mounts.iter().filter_map(|mount| Some((mount, mount.below(path)?)));
+        match mounts.max_by_key(|(_, (depth, _))| *depth) {
+            Some((mount, (_, inside))) => mount.stat_at(inside),
+            None => self.stat_at(path, true),
+        }
+    }
+
+    /// Opens a file of a mount; gives its handle.
+    pub(crate) fn open_in(&self, mount: &Mounted, path: &[u8], flags: u64, mode: u64) -> Result<u64, Errno> {
+        let flags = OFlags::from_bits_retain(u32::try_from(flags).map_err(|_| Errno::EINVAL)?);
+        let file = mount.open(path, flags, mounted::mode(mode)?)?;
+        let mut handles = self.handles();
+        let handle = handles.add(file)?;
+        if mount.writable().is_ok() {
+            handles.changeable.insert(handle);
+        }
+        Ok(handle)
     }
 
     /// Opens a file by its path and Linux's flags; gives its handle. Whatever would write gives `EROFS`.
@@ -147,21 +192,7 @@ impl Files {
 
     /// What is known of the file system that a path is on.
     pub(crate) fn stat_fs(&self, path: &[u8]) -> Result<StatFs, Errno> {
-        let file = self.resolve(path, true)?;
-        let (fs, vfs) = (fstatfs(&file).map_err(errno)?, fstatvfs(&file).map_err(errno)?);
-        Ok(StatFs {
-            kind: kind(fs.f_type),
-            bsize: vfs.f_bsize,
-            blocks: vfs.f_blocks,
-            bfree: vfs.f_bfree,
-            bavail: vfs.f_bavail,
-            files: vfs.f_files,
-            ffree: vfs.f_ffree,
-            fsid: vfs.f_fsid,
-            namelen: vfs.f_namemax,
-            frsize: vfs.f_frsize,
-            flags: vfs.f_flag.bits(),
-        })
+        stat_fs_of(&self.resolve(path, true)?)
     }
 
     /// The file that a path leads to, under the root directory; opened for nothing but to name it.
@@ -219,6 +250,7 @@ impl Handles {
         let index = usize::try_from(handle).map_err(|_| Errno::EBADF)?;
         let file = self.open.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)?;
         self.free.push(index);
+        self.changeable.remove(&handle);
         Ok(file)
     }
 }
@@ -231,6 +263,23 @@ fn refuse_procfs(file: &impl AsFd) -> Result<(), Errno> {
 /// The number of a kind of file system, which C has as signed.
 fn kind(number: rustix::fs::FsWord) -> u64 {
     number.cast_unsigned() & 0xffff_ffff
+}
+
+fn stat_fs_of(file: &impl AsFd) -> Result<StatFs, Errno> {
+    let (fs, vfs) = (fstatfs(file).map_err(errno)?, fstatvfs(file).map_err(errno)?);
+    Ok(StatFs {
+        kind: kind(fs.f_type),
+        bsize: vfs.f_bsize,
+        blocks: vfs.f_blocks,
+        bfree: vfs.f_bfree,
+        bavail: vfs.f_bavail,
+        files: vfs.f_files,
+        ffree: vfs.f_ffree,
+        fsid: vfs.f_fsid,
+        namelen: vfs.f_namemax,
+        frsize: vfs.f_frsize,
+        flags: vfs.f_flag.bits(),
+    })
 }
 
 fn stat_of(file: &impl AsFd) -> Result<Stat, Errno> {

@@ -7,7 +7,7 @@
 //! * `platform`: the processor, or an emulation that protects nothing.
 //! * `window`, `start`, `clock`, `cpuid`: the shared memory and what the enclave finds in it.
 //! * `vcpu`: the threads that enter; `park`: where they sleep; `preempt`: time slices.
-//! * `ops`: the calls of the enclave, on `files` (under one root directory, read only) and on the `console`.
+//! * `ops`: the calls of the enclave, on `files` (under one root directory, read only, and of the `mount`s) and on the `console`.
 //!
 //! The enclave may be hostile, too: whatever it asks is checked, here and not there.
 
@@ -15,9 +15,12 @@ mod clock;
 mod console;
 mod cpuid;
 mod error;
+mod family;
 mod files;
 mod image;
+mod mount;
 mod net;
+mod news;
 mod ops;
 mod park;
 mod plan;
@@ -34,10 +37,13 @@ mod state;
 mod stats;
 mod vcpu;
 mod window;
+mod workers;
 
 pub use casemate_enclave_abi::{ExitStatus, MAX_VCPUS};
 pub use error::RunError;
+pub use family::{BadLink, Link};
 pub use image::{Image, ImageError, Segment};
+pub use mount::{BadMount, Mount, mount_point};
 pub use plan::{MIN_HEAP, MISCSELECT, Plan, PlanError};
 pub use platform::{PlatformChoice, UnknownPlatform};
 pub use program::DEFAULT_PATH;

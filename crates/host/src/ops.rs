@@ -1,10 +1,11 @@
 //! Serves the calls of the enclave. Every argument may be hostile; so is checked whatever names memory, files or pages.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use casemate_enclave_abi::elrange;
 use casemate_enclave_abi::errno::Errno;
-use casemate_enclave_abi::op::{Op, TERMINAL_WINDOW_SIZE};
+use casemate_enclave_abi::op::{MAX_POLLED, Op, TERMINAL_WINDOW_SIZE};
 use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::window::WORD;
 use casemate_enclave_abi::{Offset, Region, Request, Response, Window};
@@ -12,9 +13,12 @@ use casemate_sgx::arch::{PageType, Permissions};
 use casemate_sgx::platform::{Enclave, PlatformError};
 
 use crate::console;
+use crate::family::Family;
+use crate::files::mounted::mode;
 use crate::files::{Files, MAX_PATH};
 use crate::net::Net;
 use crate::park::Parking;
+use crate::raw::lock::Record;
 
 mod net;
 #[cfg(test)]
@@ -31,6 +35,7 @@ pub(crate) struct Service {
     pub(crate) files: Files,
     pub(crate) enclave: Arc<dyn Enclave>,
     pub(crate) parking: Parking,
+    pub(crate) family: Family,
     pub(crate) net: Net,
 }
 
@@ -57,34 +62,66 @@ impl Server {
     }
 
     fn call(&mut self, op: Op, args: [u64; 6]) -> Result<u64, Errno> {
-        let [a, b, c, d, ..] = args;
+        let [a, b, c, d, e, f] = args;
         let service = Arc::clone(&self.service);
         let files = &service.files;
         match op {
-            Op::Open => files.open(&service.path(a, b)?, c),
+            Op::Open => {
+                let path = service.path(a, b)?;
+                match files.mount(e)? {
+                    None => files.open(&path, c),
+                    Some(mount) => files.open_in(mount, &path, c, d),
+                }
+            }
             Op::Close => files.close(a).map(|()| 0),
             Op::Read => self.fill(b, c, |buffer| files.read(a, buffer, d)),
-            // Nothing is ever opened for writing.
-            Op::Write => Err(Errno::EBADF),
+            Op::Write => files.write(a, &service.bytes(b, c)?, d).and_then(count),
             Op::Stat => {
                 let out = service.out(b, STAT_BYTES)?;
                 files.stat(a)?.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
             Op::StatAt => {
                 let out = service.out(d, STAT_BYTES)?;
-                let stat = files.stat_at(&service.path(a, b)?, c == 0)?;
+                let path = service.path(a, b)?;
+                let stat = match files.mount(e)? {
+                    None => files.stat_at(&path, c == 0)?,
+                    Some(mount) => mount.stat_at(&path)?,
+                };
                 stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
             Op::ReadLink => {
                 let path = service.path(a, b)?;
-                self.fill(c, d, |buffer| files.read_link(&path, buffer))
+                let mount = files.mount(e)?;
+                self.fill(c, d, |buffer| match mount {
+                    None => files.read_link(&path, buffer),
+                    Some(mount) => mount.read_link(&path, buffer),
+                })
             }
             Op::ReadDir => self.fill(b, c, |buffer| files.read_dir(a, buffer, d)),
             Op::StatFs => {
                 let out = service.out(c, STAT_FS_BYTES)?;
-                let stat = files.stat_fs(&service.path(a, b)?)?;
+                let path = service.path(a, b)?;
+                let stat = match files.mount(d)? {
+                    None => files.stat_fs(&path)?,
+                    Some(mount) => mount.stat_fs(&path)?,
+                };
                 stat.write(service.window, out).map(|()| 0).map_err(|_| Errno::EFAULT)
             }
+            Op::MakeDirectory | Op::Remove | Op::SymbolicLink | Op::Rename | Op::Link => {
+                service.change_names(op, args).map(|()| 0)
+            }
+            Op::Change => files.change(a, b, [c, d, e, f]).map(|()| 0),
+            Op::Truncate => files.truncate(a, b).map(|()| 0),
+            Op::Sync => files.sync(a, b != 0).map(|()| 0),
+            Op::Allocate => files.allocate(a, b, c, d).map(|()| 0),
+            Op::Lock => files.lock(a, b, Record { kind: c, start: d, length: e, process: 0 }).map(|()| 0),
+            Op::TestLock => {
+                let out = service.out(f, 4 * WORD)?;
+                let found = files.test_lock(a, b, Record { kind: c, start: d, length: e, process: 0 })?;
+                let words = [found.kind, found.start, found.length, found.process];
+                service.window.store_words(out, &words).map(|()| 0).map_err(|_| Errno::EFAULT)
+            }
+            Op::LockWhole => files.lock_whole(a, b).map(|()| 0),
             Op::ConsoleRead => self.fill(b, c, |buffer| console::read(a, buffer)),
             Op::ConsoleWrite => console::write(a, &service.bytes(b, c)?).and_then(count),
             Op::ConsolePoll => console::wait(a, b),
@@ -103,6 +140,20 @@ impl Server {
                 service.pages(a, b, |enclave| enclave.modify_types(a, b, kind))
             }
             Op::RemovePages => service.pages(a, b, |enclave| enclave.remove_pages(a, b)),
+            Op::Spawn => service.family.spawn(),
+            Op::ChannelWrite => service.family.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::ChannelRead => self.fill(b, c, |buffer| service.family.read(a, buffer)),
+            Op::ChannelPass => service.family.pass(a, b).map(|()| 0),
+            Op::ChannelTake => service.family.take(),
+            Op::ChannelClose => service.family.close(a).map(|()| 0),
+            Op::WaitChild => service.wait_child(a, b, c),
+            Op::Kill => service.family.kill(a, b).map(|()| 0),
+            Op::Group => service.family.group(a, b, c),
+            Op::Pipe => service.pipe(a).map(|()| 0),
+            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
+            Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
+            Op::PollPipes => service.poll_pipes(a, b, c, d),
             Op::Wake => {
                 service.net.wake(a);
                 service.parking.wake(a).map(|()| 0)
@@ -180,6 +231,20 @@ impl Service {
         }
     }
 
+    /// Calls that make, move and remove names of a mount.
+    fn change_names(&self, op: Op, args: [u64; 6]) -> Result<(), Errno> {
+        let [a, b, c, d, e, f] = args;
+        let mount = |number| self.files.mount(number)?.ok_or(Errno::EROFS);
+        match op {
+            Op::MakeDirectory => mount(d)?.make_directory(&self.path(a, b)?, mode(c)?),
+            Op::Remove => mount(d)?.remove(&self.path(a, b)?, c != 0),
+            Op::SymbolicLink => mount(e)?.symbolic_link(&self.path(a, b)?, &self.path(c, d)?),
+            Op::Rename => mount(f)?.rename(&self.path(a, b)?, &self.path(c, d)?, e),
+            Op::Link => mount(e)?.link(&self.path(a, b)?, &self.path(c, d)?),
+            _ => Err(Errno::ENOSYS),
+        }
+    }
+
     fn terminal(&self, stream: u64, kind: u64, out: u64) -> Result<(), Errno> {
         if kind != TERMINAL_WINDOW_SIZE {
             return Err(Errno::EINVAL);
@@ -187,6 +252,41 @@ impl Service {
         let out = self.out(out, 2 * WORD)?;
         let (rows, columns) = console::terminal_size(stream)?;
         self.window.store_words(out, &[rows.into(), columns.into()]).map_err(|_| Errno::EFAULT)
+    }
+
+    fn wait_child(&self, pid: u64, options: u64, out: u64) -> Result<u64, Errno> {
+        let out = self.out(out, WORD)?;
+        let (pid, status) = self.family.wait(pid, options)?;
+        let status = u64::from(status.cast_unsigned());
+        self.window.store_words(out, &[status]).map_err(|_| Errno::EFAULT)?;
+        Ok(pid)
+    }
+
+    fn pipe(&self, out: u64) -> Result<(), Errno> {
+        let out = self.out(out, 2 * WORD)?;
+        let ends = self.family.pipes.create()?;
+        self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
+    }
+
+    fn poll_pipes(&self, records: u64, count: u64, streams: u64, timeout_ns: u64) -> Result<u64, Errno> {
+        if count > MAX_POLLED {
+            return Err(Errno::EINVAL);
+        }
+        let first = self.out(records, count.saturating_mul(2 * WORD))?;
+        let place = |index: usize| {
+            let index = u64::try_from(index).unwrap_or(u64::MAX);
+            Offset(first.0.saturating_add(index.saturating_mul(2 * WORD)))
+        };
+        let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+        let record =
+            |index| self.window.load_words::<2>(place(index)).map(|[handle, events]| (handle, events));
+        let mut wanted: Vec<(u64, u64)> = (0..count).map_while(record).collect();
+        let alarm = self.family.alarm.as_fd();
+        let ready = self.family.pipes.wait(&mut wanted, streams, timeout_ns, alarm)?;
+        for (index, (handle, events)) in wanted.into_iter().enumerate() {
+            self.window.store_words(place(index), &[handle, events]).map_err(|_| Errno::EFAULT)?;
+        }
+        Ok(ready)
     }
 
     /// That pages are the program's or the heap's: the image and the vCPUs stay as they were built.

@@ -66,6 +66,11 @@ impl Parking {
         Ok(())
     }
 
+    /// The control page of a vCPU.
+    pub(crate) fn control(&self, vcpu: u64) -> Option<Control<'static>> {
+        self.bed(vcpu).map(|bed| bed.control)
+    }
+
     /// Wakes some vCPU that sleeps here, if there is one.
     pub(crate) fn wake_one(&self) -> bool {
         let sleeping = |bed: &&Bed| bed.control.parked.load(Ordering::SeqCst) != 0;

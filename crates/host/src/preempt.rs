@@ -29,6 +29,15 @@ impl Preemption {
         self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).push((thread, control));
     }
 
+    /// Interrupts every vCPU that executes inside.
+    pub(crate) fn interrupt(&self) {
+        for (thread, control) in self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if control.inside.load(Ordering::SeqCst) != 0 {
+                signal::interrupt(*thread, signal::preemption_signal());
+            }
+        }
+    }
+
     /// Interrupts a vCPU that executes inside.
     fn interrupt_one(&self) {
         let vcpus = self.vcpus.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,7 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 const KIND: u64 = 0o170_000;
 const REGULAR: u64 = 0o100_000;
 const DIRECTORY: u64 = 0o040_000;
+const LINK: u64 = 0o120_000;
 const EXECUTABLE: u64 = 0o111;
 
 /// What a path leads to.
@@ -72,7 +73,9 @@ fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
 }
 
 fn look(files: &Files, path: &[u8]) -> Found {
-    match files.stat_at(path, true) {
+    match files.stat_of_guest(path) {
+        // A link in a mount: the enclave follows it.
+        Ok(stat) if stat.mode & KIND == LINK => Found::Program,
         Ok(stat) if stat.mode & KIND == DIRECTORY => Found::NoProgram("is a directory"),
         Ok(stat) if stat.mode & KIND != REGULAR => Found::NoProgram("is no regular file"),
         Ok(stat) if stat.mode & EXECUTABLE == 0 => Found::NoProgram("is not executable"),

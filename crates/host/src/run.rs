@@ -12,8 +12,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::clock::{ClockPage, Moment};
 use crate::error::RunError;
+use crate::family::{Family, Link};
 use crate::files::Files;
+use crate::files::mounted::Mounted;
 use crate::image::Image;
+use crate::mount::{self, Mount};
 use crate::net::Net;
 use crate::ops::Service;
 use crate::park::Parking;
@@ -22,12 +25,13 @@ use crate::platform::{PlatformChoice, PlatformOptions};
 use crate::raw::signal;
 use crate::start::{self, Machine, Program};
 use crate::state::State;
-use crate::stats::Stats;
+use crate::stats::{Counters, Stats};
 use crate::vcpu::{self, Shared};
-use crate::{preempt, program, signing};
+use crate::workers::Workers;
+use crate::{news, preempt, program, signing};
 
 /// How a program is run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RunOptions {
     /// The program: a path under the root directory, or a name that is searched in PATH.
     pub program: OsString,
@@ -37,6 +41,10 @@ pub struct RunOptions {
     pub env: Vec<(OsString, OsString)>,
     /// The directory that is its `/`, read only.
     pub rootfs: PathBuf,
+    /// What of the host's the program may use besides, and where it sees it.
+    pub mounts: Vec<Mount>,
+    /// Paths of more file systems in memory.
+    pub tmpfs: Vec<String>,
     /// Bytes of program memory.
     pub heap: u64,
     /// vCPUs, 1 to 16.
@@ -55,10 +63,16 @@ pub struct RunOptions {
     pub debug: bool,
     /// Signature to use instead of one by the development key.
     pub sigstruct: Option<PathBuf>,
+    /// Each host call leaves the enclave; no worker serves it.
+    pub sync_calls: bool,
     /// Print each system call.
     pub trace: bool,
     /// Print at the end what the enclave kernel has counted.
     pub counters: bool,
+    /// The arguments of this command, its subcommand first: how processes that the program makes are started.
+    pub command: Vec<OsString>,
+    /// Of such a process: what joins it to its parent. Its program is its parent's to say.
+    pub link: Option<Link>,
 }
 
 /// How a run ended.
@@ -77,8 +91,13 @@ pub struct Finished {
 ///
 /// # Errors
 /// See [`RunError`]; the program has not been run, or not to its end.
-pub fn run(options: &RunOptions) -> Result<Finished, RunError> {
+pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let first = Moment::now();
+    // Before there is any other thread.
+    signal::block_forwarded();
+    let link = options.link.take();
+    let child = link.is_some();
+    let options = &options;
     let RunOptions { vcpus, debug, .. } = *options;
     if vcpus == 0 || vcpus > MAX_VCPUS {
         return Err(RunError::Vcpus { vcpus, most: MAX_VCPUS });
@@ -86,13 +105,20 @@ pub fn run(options: &RunOptions) -> Result<Finished, RunError> {
     plan::check_heap(options.heap)?;
     let sigstruct = options.sigstruct.as_deref().map(signing::load).transpose()?;
     raise_file_limit();
-    let files = Files::new(&options.rootfs)
+    let mut files = Files::new(&options.rootfs)
         .map_err(|source| RunError::Rootfs { rootfs: options.rootfs.clone(), source: source.into() })?;
-    let program = program(options, &files)?;
+    for mount in &options.mounts {
+        let mounted = Mounted::new(&mount.host, &mount.guest, mount.read_only)
+            .map_err(|source| RunError::file("mount", &mount.host, source))?;
+        files.add(mounted);
+    }
+    let program = if child { Program::default() } else { program(options, &files)? };
+    let family = Family::new(&options.command, link)
+        .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
     let state = State::open()?;
     let platform = options.platform.open(&state, &PlatformOptions::new(options, image.stub()))?;
-    if platform.is_emulated() {
+    if platform.is_emulated() && !child {
         eprintln!("casemate: EMULATED SGX platform: nothing is protected; for tests and development only");
     }
     let can = platform.capabilities().edmm;
@@ -111,22 +137,30 @@ pub fn run(options: &RunOptions) -> Result<Finished, RunError> {
     let emulated = platform.is_emulated();
     let bit = |wanted, bit| if wanted { bit } else { 0 };
     let trace = bit(options.trace, TRACE_CALLS) | bit(options.counters, TRACE_COUNTERS);
-    let machine = Machine { vcpus, heap: plan.heap(), edmm, emulated, trace };
+    let machine =
+        Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child, sync_calls: options.sync_calls };
     let window = start::window(&program, machine)?;
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
     let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service = Service { window: window.window(), arena: layout.arena(), files, enclave, parking, net };
+    let service =
+        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
-    let shared = Arc::new(Shared::new(window, Arc::new(service), clock, sender));
+    let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
+    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Arc::new(workers.ok_or_else(incomplete)?);
+    workers.start()?;
+    let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));
     preempt::start(&shared)?;
+    news::start(&shared)?;
     vcpu::start(&shared, 0)?;
-    let status = outcome.recv().map_err(|_| incomplete())??;
-    let stats = Stats { streams: shared.service.net.bytes(), ..shared.counters.snapshot(build) };
-    Ok(Finished { status, stats })
+    let status = outcome.recv().map_err(|_| incomplete())?;
+    shared.service.family.end();
+    let status = status?;
+    Ok(Finished { status, stats: shared.counters.snapshot(build) })
 }
 
 /// Ends this process as the program ended: with its code, or by its signal, without a core dump.
@@ -150,7 +184,8 @@ fn program(options: &RunOptions, files: &Files) -> Result<Program, RunError> {
     let cwd = start::working_directory(&options.rootfs);
     let path = program::find(files, &options.rootfs, &options.program, &env, &cwd)?;
     let args = [&options.program].into_iter().chain(&options.args);
-    Ok(Program { path, args: args.map(|arg| arg.as_bytes().to_vec()).collect(), env, cwd })
+    let args = args.map(|arg| arg.as_bytes().to_vec()).collect();
+    Ok(Program { path, args, env, cwd, mounts: mount::strings(&options.mounts, &options.tmpfs) })
 }
 
 /// The program's files are this process's: it may have as many as the system allows.

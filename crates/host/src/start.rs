@@ -8,7 +8,8 @@ use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
 use casemate_enclave_abi::net::MAX_SOCKETS;
 use casemate_enclave_abi::start::{
-    FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
+    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
+    FLAG_SYNC_CALLS,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;
@@ -37,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) env: Vec<Vec<u8>>,
     /// Its working directory under the root directory, absolute.
     pub(crate) cwd: Vec<u8>,
+    /// Mounts, as the start-up block has them.
+    pub(crate) mounts: Vec<Vec<u8>>,
 }
 
 /// What the enclave is told of itself.
@@ -47,6 +50,9 @@ pub(crate) struct Machine {
     pub(crate) edmm: bool,
     pub(crate) emulated: bool,
     pub(crate) trace: u64,
+    /// Another enclave says what it shall run.
+    pub(crate) child: bool,
+    pub(crate) sync_calls: bool,
 }
 
 /// Makes a window and writes the start-up block into it.
@@ -79,6 +85,7 @@ fn blob_len(program: &Program, hostname: &[u8], cpuid: &[CpuidEntry]) -> u64 {
         length(&program.cwd),
         strings(&program.args),
         strings(&program.env),
+        strings(&program.mounts),
         entries,
     ]
     .into_iter()
@@ -118,6 +125,7 @@ fn fill(
         cwd: blob.bytes(&program.cwd).map_err(wrong)?,
         argv: blob.strings(program.args.iter().map(Vec::as_slice)).map_err(wrong)?,
         env: blob.strings(program.env.iter().map(Vec::as_slice)).map_err(wrong)?,
+        mounts: blob.strings(program.mounts.iter().map(Vec::as_slice)).map_err(wrong)?,
         cpuid: blob.cpuid(cpuid).map_err(wrong)?,
         blob: layout.blob(),
         arena: layout.arena(),
@@ -132,6 +140,8 @@ fn flags(machine: Machine) -> u64 {
     [
         (machine.edmm, FLAG_EDMM),
         (machine.emulated, FLAG_EMULATED),
+        (machine.child, FLAG_CHILD),
+        (machine.sync_calls, FLAG_SYNC_CALLS),
         (stdin().is_terminal(), FLAG_STDIN_TERMINAL),
         (stdout().is_terminal(), FLAG_STDOUT_TERMINAL),
         (stderr().is_terminal(), FLAG_STDERR_TERMINAL),
@@ -173,7 +183,15 @@ mod tests {
     use super::*;
     use casemate_enclave_abi::split_strings;
 
-    const MACHINE: Machine = Machine { vcpus: 2, heap: 1 << 24, edmm: true, emulated: true, trace: 1 };
+    const MACHINE: Machine = Machine {
+        vcpus: 2,
+        heap: 1 << 24,
+        edmm: true,
+        emulated: true,
+        trace: 1,
+        sync_calls: false,
+        child: false,
+    };
 
     fn program() -> Program {
         Program {
@@ -181,6 +199,7 @@ mod tests {
             args: vec![b"true".to_vec(), b"".to_vec()],
             env: vec![b"A=b".to_vec()],
             cwd: b"/".to_vec(),
+            mounts: vec![b"ro:/srv".to_vec()],
         }
     }
 

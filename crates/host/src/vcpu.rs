@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use casemate_enclave_abi::elrange;
-use casemate_enclave_abi::layout::RING_ENTRIES;
-use casemate_enclave_abi::{Consumer, Control, Event, Exit, ExitStatus, Producer, Request, RingError};
+use casemate_enclave_abi::{Control, Event, Exit, ExitStatus, RingError};
 use casemate_sgx::arch::Vector;
 use casemate_sgx::platform::{EnterLeaf, Exception, Exit as Leave, Registers};
 
 use crate::clock::ClockPage;
 use crate::error::RunError;
-use crate::ops::{Server, Service};
+use crate::ops::Service;
 use crate::preempt::Preemption;
 use crate::raw::entry::enter;
 use crate::stats::Counters;
 use crate::window::SharedWindow;
+use crate::workers::Workers;
 
 /// What all vCPUs of a run share.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ pub(crate) struct Shared {
     pub(crate) service: Arc<Service>,
     pub(crate) clock: ClockPage,
     pub(crate) preemption: Preemption,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) workers: Arc<Workers>,
     /// The other vCPUs have been started.
     started: AtomicBool,
     outcome: Sender<Result<ExitStatus, RunError>>,
@@ -37,10 +38,12 @@ impl Shared {
         window: SharedWindow,
         service: Arc<Service>,
         clock: ClockPage,
+        workers: Arc<Workers>,
+        counters: Arc<Counters>,
         outcome: Sender<Result<ExitStatus, RunError>>,
     ) -> Self {
-        let (preemption, counters) = (Preemption::default(), Counters::default());
-        Self { window, service, clock, preemption, counters, started: AtomicBool::new(false), outcome }
+        let (preemption, started) = (Preemption::default(), AtomicBool::new(false));
+        Self { window, service, clock, preemption, counters, workers, started, outcome }
     }
 }
 
@@ -85,41 +88,35 @@ struct Vcpu {
     tcs: u64,
     shared: Arc<Shared>,
     control: Control<'static>,
-    submission: Consumer<'static, 8>,
-    completion: Producer<'static, 4>,
-    server: Server,
 }
 
 impl Vcpu {
     fn new(shared: Arc<Shared>, index: u64) -> Result<Self, RunError> {
         let window = shared.window.window();
-        let parts = || {
-            let area = shared.window.layout().vcpu(index)?;
-            Some((
-                Control::new(window.region(area.control)?)?,
-                Consumer::new(window.region(area.submission)?, RING_ENTRIES)?,
-                Producer::new(window.region(area.completion)?, RING_ENTRIES)?,
-            ))
-        };
-        let (control, submission, completion) = parts().ok_or_else(|| RunError::Enclave {
+        let control = || Control::new(window.region(shared.window.layout().vcpu(index)?.control)?);
+        let control = control().ok_or_else(|| RunError::Enclave {
             vcpu: index,
             problem: "the window has no such vCPU".into(),
         })?;
         let tcs = shared.service.enclave.base().saturating_add(elrange::vcpu_block(index));
         let tcs = tcs.saturating_add(elrange::vcpu::TCS);
-        let server = Server::new(Arc::clone(&shared.service));
-        Ok(Self { index, tcs, shared, control, submission, completion, server })
+        Ok(Self { index, tcs, shared, control })
     }
 
     /// Runs the vCPU until the program ends or something goes wrong.
     fn run(mut self) -> Result<ExitStatus, RunError> {
         self.shared.preemption.register(self.control);
+        self.shared.workers.enter();
         loop {
             match self.stay()? {
-                Exit::Serve => self.serve()?,
+                Exit::Serve => {
+                    self.shared.workers.serve(self.index).map_err(|error| self.ring(error))?;
+                }
                 Exit::Park { deadline_ns, wake } => {
                     self.shared.counters.parks.add();
+                    self.shared.workers.leave();
                     self.park(wake, deadline_ns);
+                    self.shared.workers.enter();
                 }
                 Exit::Ready => self.start_others()?,
                 Exit::Exit(status) => return Ok(status),
@@ -195,23 +192,6 @@ impl Vcpu {
         let service = &self.shared.service;
         if !(service.net.used() && service.net.park(self.index, wake, deadline_ns)) {
             service.parking.park(self.index, wake, deadline_ns);
-        }
-    }
-
-    /// Answers all that waits in this vCPU's ring.
-    fn serve(&mut self) -> Result<(), RunError> {
-        loop {
-            let words = match self.submission.pop() {
-                Ok(Some(words)) => words,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(self.ring(error)),
-            };
-            let request = Request::from_words(words);
-            self.shared.counters.call(request.op);
-            let response = self.server.serve(request);
-            if let Err(error) = self.completion.push(response.to_words()) {
-                return Err(self.ring(error));
-            }
         }
     }
 

@@ -5,6 +5,7 @@ mod flood;
 mod guard;
 mod latency;
 mod machine;
+mod programs;
 mod report;
 mod rounds;
 mod scale;

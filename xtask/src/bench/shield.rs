@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::machine;
 use super::stats::Spread;
+use super::{machine, programs};
 use crate::{release, workspace};
 
 /// Measures system calls, start-up and transitions, and prints a table for README. Nothing else should run.
@@ -16,10 +16,15 @@ pub(crate) struct Arguments {
     /// How often each is measured
     #[arg(long, default_value_t = 7)]
     runs: usize,
+    #[command(flatten)]
+    programs: programs::Arguments,
 }
 
 /// Runs it; the exit code says whether every goal was reached.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.programs.programs || arguments.programs.soak {
+        return programs::run(&arguments.programs);
+    }
     if arguments.runs == 0 {
         bail!("--runs cannot be 0");
     }

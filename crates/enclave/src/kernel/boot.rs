@@ -7,18 +7,18 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use casemate_enclave::mm::Range;
 use casemate_enclave_abi::blob::StringTable;
-use casemate_enclave_abi::start::{BadStart, FLAG_EDMM};
+use casemate_enclave_abi::start::{BadStart, FLAG_CHILD, FLAG_EDMM};
 use casemate_enclave_abi::window::WORD;
 use casemate_enclave_abi::{AtomicU64, Errno, ExitStatus, Region, StartBlock, Window, split_strings};
 
 use crate::arch::frame::Frame;
 use crate::arch::{entry, layout, vcpu::Vcpu};
-use crate::fs::Files;
+use crate::fs::{Files, namespace};
 use crate::memory::EnclavePages;
 use crate::process::{self, AddressSpace};
 use crate::sched::{self, Thread};
 use crate::signal::Signals;
-use crate::{clock, cpuid, heap, host, loader, net, syscall};
+use crate::{clock, cpuid, family, heap, host, loader, net, syscall};
 
 /// The first vCPU has set everything up.
 static BOOTED: AtomicBool = AtomicBool::new(false);
@@ -67,6 +67,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         StartBlock::read(window).unwrap_or_else(|error: BadStart| panic!("the start-up block: {error}"));
     let dynamic = start.flags & FLAG_EDMM != 0;
     heap::set_dynamic(dynamic);
+    sched::set_dynamic(dynamic);
     let layout = start.layout().expect("the start-up block was checked");
     host::init(window, &layout).expect("the start-up block was checked");
     net::init(window, &layout).expect("the start-up block was checked");
@@ -79,6 +80,26 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         address_space(dynamic, start.heap_size),
         Files::new(&start, text(window, start.cwd)),
     );
+    let mounts: Vec<String> = strings(window, start.mounts)
+        .iter()
+        .map(|mount| String::from_utf8_lossy(mount).into_owned())
+        .collect();
+    namespace::init(&mounts);
+    let thread = if start.flags & FLAG_CHILD == 0 {
+        first_thread(window, &start)
+    } else {
+        family::import::become_child()
+    };
+    let process = process::process();
+    process.threads.lock().insert(thread.id(), Arc::clone(&thread));
+    sched::start(thread);
+    BOOTED.store(true, Ordering::Release);
+    host::ready();
+    sched::idle()
+}
+
+/// Loads the program that the start-up block names.
+fn first_thread(window: Window<'_>, start: &StartBlock) -> Arc<Thread> {
     let program = text(window, start.program);
     let arguments = strings(window, start.argv);
     let environment = strings(window, start.env);
@@ -87,22 +108,14 @@ fn boot(window_address: u64, window_size: u64) -> ! {
         let code = if error.errno == Errno::ENOENT { NOT_FOUND } else { CANNOT_EXECUTE };
         host::exit(ExitStatus::Code(code))
     });
-    let process = process::process();
     let frame = Frame::starting_at(entry.rip, entry.rsp);
-    let thread = Thread::new(process.new_thread_id(), &frame, 0, None, Signals::default());
-    process.threads.lock().insert(thread.id(), Arc::clone(&thread));
-    sched::start(thread);
-    BOOTED.store(true, Ordering::Release);
-    host::ready();
-    sched::idle()
+    Thread::new(process::process().new_thread_id(), &frame, 0, None, Signals::default())
+        .expect("memory for the first thread")
 }
 
 fn address_space(dynamic: bool, heap: u64) -> AddressSpace {
-    let end = if dynamic {
-        layout::DYNAMIC_SIZE
-    } else {
-        layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE)
-    };
+    let end =
+        if dynamic { layout::STACKS } else { layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE) };
     let bounds = Range::new(layout::LOWEST, end).expect("whole pages: the start-up block was checked");
     let kernel = Range::new(layout::IMAGE, layout::USER).expect("whole pages");
     AddressSpace::new(EnclavePages::new(dynamic), bounds, &[kernel], heap)

@@ -5,6 +5,7 @@ use casemate_sgx::arch::{PageFaultCode, Vector};
 
 use crate::arch::frame::Frame;
 use crate::exception::PREEMPTED;
+use crate::loader::islands;
 use crate::signal::{self, Info};
 use crate::{host, sched, syscall, user};
 
@@ -47,6 +48,14 @@ fn handle(vector: Vector, address: u64, error: u64, frame: &mut Frame) {
             }
         }
         return;
+    }
+    if is_int3(frame.rip) {
+        // Where an instruction has gone to an island, and somebody has come to its old place.
+        let resumed = islands::resumed(frame.rip);
+        if resumed != frame.rip {
+            frame.rip = resumed;
+            return;
+        }
     }
     let (signal, code) = match vector {
         // FPE_INTDIV; what x87 and SSE found is in their status, which handlers look at.

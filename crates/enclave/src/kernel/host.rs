@@ -1,35 +1,23 @@
-//! Calls to the host: a slot in this vCPU's ring, an exit, and a checked answer.
+//! Calls to the host: a slot in this vCPU's ring, and a checked answer, by a worker or by an exit.
 //!
 //! Everything in the window is a hint. What comes back is checked here, by the table of `casemate_enclave_abi::op`, and a
 //! host that answers what cannot be ends the enclave.
+
+mod link;
 
 use core::fmt;
 use core::sync::atomic::Ordering;
 
 use casemate_enclave_abi::control::Control;
 use casemate_enclave_abi::exit::NO_DEADLINE;
-use casemate_enclave_abi::layout::RING_ENTRIES;
-use casemate_enclave_abi::{
-    Arena, Block, Consumer, Errno, Exit, ExitStatus, Layout, Offset, Op, Pending, Producer, Region, Request,
-    Response, Window, check,
-};
+use casemate_enclave_abi::{Arena, Block, Errno, Exit, ExitStatus, Layout, Offset, Op, Region, Window};
 use spin::{Mutex, Once};
 
 use crate::arch::entry::exit_to_host;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
-use crate::panic;
-
-/// Requests that can be outstanding.
-const ENTRIES: usize = 128;
-const _: () = assert!(ENTRIES as u64 == RING_ENTRIES);
-
-/// One vCPU's end of its rings.
-struct Link {
-    submission: Producer<'static, 8>,
-    completion: Consumer<'static, 4>,
-    pending: Pending<ENTRIES>,
-}
+use crate::{panic, sched};
+use link::Link;
 
 /// The window, taken apart.
 struct Host {
@@ -51,11 +39,7 @@ pub(crate) fn init(window: Window<'static>, layout: &Layout) -> Option<()> {
         let area = layout.vcpu(index)?;
         let place = usize::try_from(index).ok()?;
         controls[place] = Some(Control::new(window.region(area.control)?)?);
-        links[place] = Some(Mutex::new(Link {
-            submission: Producer::new(window.region(area.submission)?, RING_ENTRIES)?,
-            completion: Consumer::new(window.region(area.completion)?, RING_ENTRIES)?,
-            pending: Pending::new(),
-        }));
+        links[place] = Some(Mutex::new(Link::new(window, &area)?));
     }
     let arena = layout.arena();
     let host = Host {
@@ -87,28 +71,16 @@ fn leave(exit: Exit) {
 
 /// Calls the host and returns its checked answer.
 pub(crate) fn call(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
-    let mut link = host().links[Vcpu::index()].as_ref().expect("rings of a running vCPU").lock();
-    let id = link.pending.begin().ok_or(Errno::EAGAIN)?;
-    let request = Request { id: id.get(), op: op.into(), args };
-    if let Err(error) = link.submission.push(request.to_words()) {
-        panic!("host call {}: {error}", op.info().name);
+    if op.may_wait() {
+        // What waits for this vCPU is not to wait for the host.
+        sched::leaving();
     }
-    let response = loop {
-        leave(Exit::Serve);
-        match link.completion.pop() {
-            Ok(Some(words)) => break Response::from_words(words),
-            Ok(None) => {}
-            Err(error) => panic!("host call {}: {error}", op.info().name),
-        }
-    };
-    if response.id != id.get() {
-        panic!("the host answered call {:#x} instead of {:#x}", response.id, id.get());
-    }
-    if let Err(error) = link.pending.complete(response.id) {
-        panic!("{error}");
-    }
-    drop(link);
-    check(op, &args, response.result).unwrap_or_else(|error| panic!("{error}"))
+    link().lock().call(op, args, || leave(Exit::Serve))
+}
+
+/// The rings of this vCPU.
+fn link() -> &'static Mutex<Link> {
+    host().links[Vcpu::index()].as_ref().expect("rings of a running vCPU")
 }
 
 /// Memory that the host can see, for the length of a call.
@@ -178,9 +150,9 @@ pub(crate) fn clock_page() -> Window<'static> {
     host().clock
 }
 
-/// Whether the host shall interrupt vCPUs at the end of time slices.
-pub(crate) fn want_slices(wanted: bool) {
-    for control in host().controls.iter().flatten() {
+/// Whether the host shall interrupt a vCPU at the end of time slices.
+pub(crate) fn want_slices(index: usize, wanted: bool) {
+    if let Some(control) = host().controls[index].as_ref() {
         if wanted {
             control.preempt.fetch_or(SLICES, Ordering::Relaxed);
         } else {
@@ -207,6 +179,16 @@ pub(crate) fn kicked() {
     }
 }
 
+/// Whether the host has signals for the program.
+pub(crate) fn has_news() -> bool {
+    host().controls[0].as_ref().is_some_and(|control| control.news.load(Ordering::Relaxed) != 0)
+}
+
+/// Takes them, a bit each.
+pub(crate) fn take_news() -> u64 {
+    host().controls[0].as_ref().map_or(0, |control| control.news.swap(0, Ordering::AcqRel))
+}
+
 /// How often a vCPU was woken, as it is now. [`sleep`] takes it.
 pub(crate) fn wakes(index: usize) -> u64 {
     host().controls[index].as_ref().map_or(0, |control| control.wake.load(Ordering::Acquire))
@@ -221,8 +203,11 @@ pub(crate) fn sleep(deadline: Option<u64>, seen: u64) {
 pub(crate) fn wake(index: usize) {
     if let Some(control) = host().controls[index].as_ref() {
         control.wake.fetch_add(1, Ordering::AcqRel);
-        // It is no error for anybody here if the host does not wake it: it is the host's own time.
-        let _ = call(Op::Wake, [index as u64, 0, 0, 0, 0, 0]);
+        let args = [index as u64, 0, 0, 0, 0, 0];
+        if !link().lock().post(Op::Wake, args) {
+            // It is no error for anybody here if the host does not wake it: it is the host's own time.
+            let _ = call(Op::Wake, args);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Loading a program: execve(2) into an empty address space, and what mmap(2) of code has in common with it.
 
 mod code;
+pub(crate) mod islands;
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::String;
@@ -204,34 +205,95 @@ pub(crate) fn fill(file: &OpenFile, offset: u64, address: u64, length: u64) -> R
     Ok(())
 }
 
-/// Replaces the program by the one at `path`. The address space is empty.
-pub(crate) fn load(path: &str, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Result<Entry, LoadError> {
+/// A program that can be loaded: everything that can be wrong with its files has been looked at.
+pub(crate) struct Prepared {
+    path: String,
+    file: Arc<OpenFile>,
+    arguments: Vec<Vec<u8>>,
+    environment: Vec<Vec<u8>>,
+    elf: Elf,
+    interpreter: Option<(Arc<OpenFile>, Elf)>,
+}
+
+/// Bytes that arguments and environment may take, with their pointers, as under Linux a quarter of the stack.
+const MOST_STRINGS: usize = (STACK / 4) as usize;
+
+/// Looks at the program at `path`, and at its interpreters.
+///
+/// # Errors
+/// Those of execve(2) before anything has changed.
+pub(crate) fn prepare(
+    path: &str,
+    arguments: &[Vec<u8>],
+    environment: &[Vec<u8>],
+) -> Result<Prepared, LoadError> {
     let Resolved { path, file, arguments } = resolve_scripts(path, arguments)?;
-    let failed = |errno: Errno| LoadError::new(errno, &path, errno);
-    let program = parse(&path, &file)?;
-    let bias = map_elf(&file, &program, Role::Program).map_err(failed)?;
-    let mut start = program.entry.wrapping_add(bias);
-    let mut interpreter_base = 0;
-    if let Some(range) = program.interpreter {
-        let length = usize::try_from(range.len).map_err(|_| failed(Errno::ENOEXEC))?;
-        let bytes = read_exact(&file, range.offset, length).map_err(failed)?;
-        let name =
-            Elf::interpreter_path(&bytes).map_err(|error| LoadError::new(Errno::ENOEXEC, &path, error))?;
-        let name = core::str::from_utf8(name)
-            .map_err(|_| LoadError::new(Errno::ENOEXEC, &path, "its interpreter's path is not text"))?;
-        let opened = open(name).and_then(|file| parse(name, &file).map(|elf| (file, elf)));
-        let (file, interpreter) = opened.map_err(|error| {
-            LoadError::new(error.errno, &path, format_args!("its interpreter {name}: {}", error.reason))
-        })?;
-        let bias = map_elf(&file, &interpreter, Role::Interpreter).map_err(failed)?;
-        start = interpreter.entry.wrapping_add(bias);
-        interpreter_base = (interpreter.span().address & !0xfff).wrapping_add(bias);
+    let strings = arguments.iter().chain(environment).map(|string| string.len() + 9).sum::<usize>();
+    if strings > MOST_STRINGS {
+        return Err(LoadError::new(Errno::E2BIG, &path, "its arguments and environment are too long"));
     }
-    let vdso = vdso::map().map_err(failed)?;
-    let auxv = auxv(&program, bias, interpreter_base, vdso);
-    let rsp = build_stack(&path, &arguments, environment, &auxv)?;
-    *process().image.lock() = Image { path, arguments, environment: environment.to_vec(), auxv };
-    Ok(Entry { rip: start, rsp })
+    let elf = parse(&path, &file)?;
+    let interpreter = elf.interpreter.map(|range| open_interpreter(&path, &file, range)).transpose()?;
+    Ok(Prepared { path, file, arguments, environment: environment.to_vec(), elf, interpreter })
+}
+
+/// Opens the interpreter that a program names, and parses its headers.
+fn open_interpreter(
+    path: &str,
+    file: &OpenFile,
+    range: elf::FileRange,
+) -> Result<(Arc<OpenFile>, Elf), LoadError> {
+    let failed = |errno: Errno| LoadError::new(errno, path, errno);
+    let length = usize::try_from(range.len).map_err(|_| failed(Errno::ENOEXEC))?;
+    let bytes = read_exact(file, range.offset, length).map_err(failed)?;
+    let name = Elf::interpreter_path(&bytes).map_err(|error| LoadError::new(Errno::ENOEXEC, path, error))?;
+    let name = core::str::from_utf8(name)
+        .map_err(|_| LoadError::new(Errno::ENOEXEC, path, "its interpreter's path is not text"))?;
+    open(name).and_then(|file| parse(name, &file).map(|elf| (file, elf))).map_err(|error| {
+        LoadError::new(error.errno, path, format_args!("its interpreter {name}: {}", error.reason))
+    })
+}
+
+/// Loads the program at `path` into the address space, which is empty.
+///
+/// # Errors
+/// Those of execve(2).
+pub(crate) fn load(path: &str, arguments: &[Vec<u8>], environment: &[Vec<u8>]) -> Result<Entry, LoadError> {
+    prepare(path, arguments, environment)?.map()
+}
+
+impl Prepared {
+    /// The path of what is executed in the end.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its arguments and its environment.
+    pub(crate) fn strings(&self) -> (&[Vec<u8>], &[Vec<u8>]) {
+        (&self.arguments, &self.environment)
+    }
+
+    /// Maps it into the address space, which is empty.
+    ///
+    /// # Errors
+    /// There is no memory, or a file has changed meanwhile.
+    pub(crate) fn map(self) -> Result<Entry, LoadError> {
+        let Self { path, file, arguments, environment, elf, interpreter } = self;
+        let failed = |errno: Errno| LoadError::new(errno, &path, errno);
+        let bias = map_elf(&file, &elf, Role::Program).map_err(failed)?;
+        let mut start = elf.entry.wrapping_add(bias);
+        let mut interpreter_base = 0;
+        if let Some((file, interpreter)) = interpreter {
+            let bias = map_elf(&file, &interpreter, Role::Interpreter).map_err(failed)?;
+            start = interpreter.entry.wrapping_add(bias);
+            interpreter_base = (interpreter.span().address & !0xfff).wrapping_add(bias);
+        }
+        let vdso = vdso::map().map_err(failed)?;
+        let auxv = auxv(&elf, bias, interpreter_base, vdso);
+        let rsp = build_stack(&path, &arguments, &environment, &auxv)?;
+        *process().image.lock() = Image { path, arguments, environment, auxv };
+        Ok(Entry { rip: start, rsp })
+    }
 }
 
 /// What is executed in the end.

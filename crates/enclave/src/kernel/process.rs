@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use casemate_enclave_abi::{ExitStatus, StartBlock};
 use spin::{Mutex, Once};
 
-use crate::fs::Files;
+use crate::fs::{Files, mapped};
 use crate::host;
 use crate::memory::EnclavePages;
 use crate::sched::Thread;
@@ -30,6 +30,7 @@ pub(crate) struct Process {
     pub(crate) threads: Mutex<BTreeMap<u32, Arc<Thread>>>,
     /// Path of the running program, its arguments and its environment, as `/proc/self` shows them.
     pub(crate) image: Mutex<Image>,
+    id: AtomicU32,
     next_thread_id: AtomicU32,
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn init(start: StartBlock, space: AddressSpace, files: Files) {
         actions: Mutex::new(Actions::default()),
         threads: Mutex::new(BTreeMap::new()),
         image: Mutex::new(Image::default()),
+        id: AtomicU32::new(pid),
         next_thread_id: AtomicU32::new(pid),
     });
 }
@@ -67,7 +69,12 @@ pub(crate) fn init(start: StartBlock, space: AddressSpace, files: Files) {
 impl Process {
     /// Its id, as getpid(2) says; the id of its first thread.
     pub(crate) fn id(&self) -> u32 {
-        u32::try_from(self.start.pid).unwrap_or(1)
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Sets its id: while a child of vfork(2) runs in its place.
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
     }
 
     /// An id for a new thread.
@@ -80,14 +87,25 @@ impl Process {
         self.threads.lock().get(&id).cloned()
     }
 
+    /// Makes a thread known by another id.
+    pub(crate) fn rename_thread(&self, thread: &Arc<Thread>, id: u32) {
+        let mut threads = self.threads.lock();
+        if let Some(thread) = threads.remove(&thread.id()) {
+            thread.set_id(id);
+            threads.insert(id, thread);
+        }
+    }
+
     /// Ends the program by exit_group(2).
     pub(crate) fn exit(&self, code: u8) -> ! {
+        mapped::flush_all();
         syscall::print_counters();
         host::exit(ExitStatus::Code(code))
     }
 
     /// Ends the program by a signal.
     pub(crate) fn kill(&self, signal: u8) -> ! {
+        mapped::flush_all();
         syscall::print_counters();
         host::exit(ExitStatus::Signal(signal))
     }

@@ -5,11 +5,17 @@
 
 mod frame;
 
-use casemate_enclave_abi::Errno;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+
+use casemate_enclave_abi::{Errno, ExitStatus};
+use spin::Once;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arch::frame::Frame;
 use crate::arch::xstate;
+use crate::family::{halt, vfork};
+use crate::fs::wait::WaitQueue;
 use crate::process::process;
 use crate::sched::{self, Thread};
 use crate::syscall;
@@ -23,7 +29,11 @@ pub(crate) const SIGFPE: u8 = 8;
 pub(crate) const SIGKILL: u8 = 9;
 pub(crate) const SIGSEGV: u8 = 11;
 pub(crate) const SIGPIPE: u8 = 13;
+pub(crate) const SIGALRM: u8 = 14;
+pub(crate) const SIGCHLD: u8 = 17;
 pub(crate) const SIGSTOP: u8 = 19;
+pub(crate) const SIGVTALRM: u8 = 26;
+pub(crate) const SIGPROF: u8 = 27;
 
 /// The largest signal number.
 pub(crate) const LAST: u8 = 64;
@@ -87,6 +97,31 @@ impl Actions {
         }
     }
 
+    /// All of them, by number.
+    pub(crate) fn all(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Sets all of them.
+    pub(crate) fn set_all(&mut self, actions: &[Action]) {
+        for (place, action) in self.actions.iter_mut().zip(actions) {
+            *place = *action;
+        }
+    }
+
+    /// Those of a child: the same, and nothing pending.
+    pub(crate) fn for_child(&self) -> Self {
+        Self { actions: self.actions, pending: Queue::default() }
+    }
+
+    /// What execve(2) leaves: handlers are gone, ignored signals stay ignored.
+    pub(crate) fn reset_handlers(&mut self) {
+        for action in &mut self.actions {
+            let handler = if action.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
+            *action = Action { handler, ..Action::default() };
+        }
+    }
+
     /// Whether the signal has no effect at all.
     fn is_ignored(&self, signal: u8) -> bool {
         match self.get(signal).handler {
@@ -109,16 +144,25 @@ pub(crate) struct Info {
     pub(crate) fault: Option<(u64, u64, u64)>,
 }
 
-/// Pending signals: one of each.
+/// The first real-time signal: of those, all that are sent are kept.
+const FIRST_REAL_TIME: u8 = 32;
+
+/// How many real-time signals can be pending (RLIMIT_SIGPENDING).
+const MAX_PENDING: usize = 4096;
+
+/// Pending signals: one of each, of real-time signals all.
 #[derive(Clone, Debug)]
 struct Queue {
     set: u64,
     infos: [Info; LAST as usize + 1],
+    /// Real-time signals behind the first of their number.
+    more: VecDeque<(u8, Info)>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { set: 0, infos: [Info { code: 0, first: 0, second: 0, fault: None }; LAST as usize + 1] }
+        let infos = [Info { code: 0, first: 0, second: 0, fault: None }; LAST as usize + 1];
+        Self { set: 0, infos, more: VecDeque::new() }
     }
 }
 
@@ -127,6 +171,8 @@ impl Queue {
         if self.set & bit(signal) == 0 {
             self.set |= bit(signal);
             self.infos[usize::from(signal)] = info;
+        } else if signal >= FIRST_REAL_TIME && self.more.len() < MAX_PENDING {
+            self.more.push_back((signal, info));
         }
     }
 
@@ -138,8 +184,16 @@ impl Queue {
         // What an instruction raised comes first, as under Linux: its handler looks at that instruction.
         let first = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
         let signal = u8::try_from(first.trailing_zeros() + 1).ok()?;
-        self.set &= !bit(signal);
-        Some((signal, self.infos[usize::from(signal)]))
+        let info = self.infos[usize::from(signal)];
+        match self.more.iter().position(|(number, _)| *number == signal) {
+            Some(next) => {
+                if let Some((_, next)) = self.more.remove(next) {
+                    self.infos[usize::from(signal)] = next;
+                }
+            }
+            None => self.set &= !bit(signal),
+        }
+        Some((signal, info))
     }
 }
 
@@ -167,6 +221,8 @@ pub(crate) struct Signals {
     /// What rt_sigsuspend(2) puts back.
     pub(crate) saved_mask: Option<u64>,
     pub(crate) alt_stack: AltStack,
+    /// Signals that rt_sigtimedwait(2) waits for, blocked as they are.
+    pub(crate) awaited: u64,
     pending: Queue,
 }
 
@@ -196,39 +252,74 @@ pub(crate) fn pending(thread: &Thread) -> u64 {
     thread.signals.lock().pending.set | process().actions.lock().pending.set
 }
 
+/// Signals that wait for any thread.
+pub(crate) fn pending_of_process() -> u64 {
+    process().actions.lock().pending.set
+}
+
 /// Whether a call that waits should stop waiting (EINTR).
-pub(crate) fn interrupts(thread: &Thread) -> bool {
+pub(crate) fn interrupts(thread: &Arc<Thread>) -> bool {
+    if halt::ends(thread) {
+        return true;
+    }
     let mask = thread.signals.lock().mask;
     pending(thread) & !mask != 0
 }
 
-/// Sends a signal to one thread.
-pub(crate) fn send_to_thread(thread: &alloc::sync::Arc<Thread>, signal: u8, info: Info) {
-    if process().actions.lock().is_ignored(signal) {
-        return;
-    }
-    thread.signals.lock().pending.add(signal, info);
-    thread.attend();
-    thread.unpark();
+/// Takes a pending signal of a set: what is sent to this thread first, then what is for any.
+pub(crate) fn take_of(thread: &Thread, set: u64) -> Option<(u8, Info)> {
+    let own = thread.signals.lock().pending.take(set);
+    own.or_else(|| process().actions.lock().pending.take(set))
 }
 
-/// Sends a signal to the process: to some thread that does not block it.
+/// What is woken when signals have come: for signalfd(2).
+pub(crate) fn arrivals() -> &'static Arc<WaitQueue> {
+    static ARRIVALS: Once<Arc<WaitQueue>> = Once::new();
+    ARRIVALS.call_once(Arc::default)
+}
+
+/// Sends a signal to one thread.
+pub(crate) fn send_to_thread(thread: &Arc<Thread>, signal: u8, info: Info) {
+    let ignored = process().actions.lock().is_ignored(signal);
+    {
+        let mut signals = thread.signals.lock();
+        // One that is blocked is kept: its action may be another one when it is not.
+        if ignored && signals.mask & bit(signal) == 0 {
+            return;
+        }
+        signals.pending.add(signal, info);
+    }
+    thread.attend();
+    thread.unpark();
+    arrivals().wake();
+}
+
+/// Sends a signal to the process: to some thread that does not block it, or that waits for it.
 pub(crate) fn send_to_process(signal: u8, info: Info) {
+    let threads: alloc::vec::Vec<_> = process().threads.lock().values().cloned().collect();
+    let of = |thread: &Arc<Thread>| {
+        let signals = thread.signals.lock();
+        (signals.mask & bit(signal) != 0, signals.awaited & bit(signal) != 0)
+    };
+    let blocked = threads.iter().all(|thread| of(thread).0);
     {
         let mut actions = process().actions.lock();
-        if actions.is_ignored(signal) {
+        if actions.is_ignored(signal) && !blocked {
             return;
         }
         actions.pending.add(signal, info);
     }
-    let threads: alloc::vec::Vec<_> = process().threads.lock().values().cloned().collect();
     for thread in &threads {
         thread.attend();
     }
     // All of them: one that waits takes it at once, and who is too late finds nothing.
-    for thread in threads.iter().filter(|thread| thread.signals.lock().mask & bit(signal) == 0) {
-        thread.unpark();
+    for thread in &threads {
+        let (blocks, awaits) = of(thread);
+        if !blocks || awaits {
+            thread.unpark();
+        }
     }
+    arrivals().wake();
 }
 
 /// Sends a signal to the current thread, as a fault or a broken pipe does.
@@ -250,6 +341,13 @@ pub(crate) fn force(signal: u8, info: Info) {
     thread.attend();
 }
 
+/// Ends the process by a signal: this one, or the child of vfork(2) whose parent then goes on.
+fn end(frame: &mut Frame, signal: u8) {
+    if !vfork::end(frame, ExitStatus::Signal(signal)) {
+        process().kill(signal)
+    }
+}
+
 /// Delivers what is pending and not blocked: handlers are entered one inside the other, defaults act.
 pub(crate) fn deliver(frame: &mut Frame) {
     if !Thread::take_attention() {
@@ -267,12 +365,12 @@ pub(crate) fn deliver(frame: &mut Frame) {
         match action.handler {
             SIG_IGN => {}
             SIG_DFL if IGNORED & bit(signal) != 0 => {}
-            SIG_DFL => process().kill(signal),
+            SIG_DFL => end(frame, signal),
             _ => {
                 xstate::save_current();
                 if frame::enter(&thread, frame, signal, &info, &action).is_err() {
                     // No room for the handler's frame: as Linux, the end.
-                    process().kill(SIGSEGV);
+                    end(frame, SIGSEGV);
                 }
             }
         }

@@ -55,6 +55,26 @@ pub(crate) fn write(address: u64, from: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Copies `from` into guest memory, whether the program may write there or not.
+pub(crate) fn overwrite(address: u64, from: &[u8]) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    let prot = space.find(address).ok_or(Errno::EFAULT)?.vma.prot;
+    let range = Range::covering(address, from.len() as u64).ok_or(Errno::EFAULT)?;
+    let closed = !prot.contains(Prot::W);
+    if closed {
+        space.protect(range.start(), range.len(), Prot::RW).map_err(errno)?;
+    }
+    let writable = checked(&mut space, address, from.len(), Access::Write);
+    if writable.is_ok() {
+        // SAFETY: the range is mapped, writable and committed while the address space is locked.
+        unsafe { pointer(address).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+    }
+    if closed {
+        space.protect(range.start(), range.len(), prot).map_err(errno)?;
+    }
+    writable
+}
+
 /// Runs `f` on guest memory as it lies there, for transfers that need no copy in between. The address space stays locked,
 /// so `f` must not use it.
 pub(crate) fn with_bytes<T>(address: u64, length: usize, f: impl FnOnce(&[u8]) -> T) -> Result<T, Errno> {
@@ -81,6 +101,40 @@ pub(crate) fn with_bytes_mut<T>(
     }
     // SAFETY: as above.
     Ok(f(unsafe { core::slice::from_raw_parts_mut(pointer(address), length) }))
+}
+
+/// Copies committed pages out for another enclave, whatever their protection.
+pub(crate) fn carry_out(address: u64, to: &mut [u8]) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    let range = Range::covering(address, to.len() as u64).ok_or(Errno::EFAULT)?;
+    let unreadable = !space.covers(range, Access::Read);
+    let prot = space.find(address).map_or(Prot::NONE, |mapping| mapping.vma.prot);
+    if unreadable {
+        space.settle(range, Prot::R).map_err(|_| Errno::EFAULT)?;
+    }
+    // SAFETY: the pages are committed and readable, and stay so while the address space is locked.
+    unsafe { pointer(address).copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+    if unreadable {
+        space.settle(range, prot).map_err(|_| Errno::EFAULT)?;
+    }
+    Ok(())
+}
+
+/// Commits pages and has `f` fill them, whatever protection they have in the end. `f` must not use the address space.
+pub(crate) fn carry_in(
+    range: Range,
+    prot: Prot,
+    f: impl FnOnce(&mut [u8]) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut space = process().space.lock();
+    space.settle(range, Prot::RW).map_err(|_| Errno::ENOMEM)?;
+    let length = usize::try_from(range.len()).map_err(|_| Errno::ENOMEM)?;
+    // SAFETY: the pages are committed and writable, and nobody else runs yet.
+    let filled = f(unsafe { core::slice::from_raw_parts_mut(pointer(range.start()), length) });
+    if prot != Prot::RW {
+        space.settle(range, prot).map_err(|_| Errno::ENOMEM)?;
+    }
+    filled
 }
 
 /// Reads a structure of plain bytes.

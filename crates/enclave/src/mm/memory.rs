@@ -61,6 +61,21 @@ impl<H: Hardware> Memory<H> {
         self.limit.saturating_sub(self.committed_bytes())
     }
 
+    /// The parts of `range` whose pages are committed.
+    pub(crate) fn committed(&self, range: Range) -> alloc::vec::Vec<Range> {
+        self.pages.runs(range).filter(|(_, state)| state.is_committed()).map(|(run, _)| run).collect()
+    }
+
+    /// Whether all pages of `range` are as wanted.
+    pub(crate) fn all(&self, range: Range, wanted: impl Fn(PageState) -> bool) -> bool {
+        self.pages.all(range, wanted)
+    }
+
+    /// Gives committed pages another protection.
+    pub(crate) fn change(&mut self, range: Range, prot: Prot) -> Result<(), Cause> {
+        self.tighten(range, prot).and_then(|()| self.loosen(range, prot)).map_err(Cause::Host)
+    }
+
     /// Makes all pages of `range` exist with the protection `prot`, which is not `PROT_NONE`: new ones are zero,
     /// committed ones keep their bytes.
     pub(crate) fn ensure(&mut self, range: Range, prot: Prot) -> Result<(), Cause> {

@@ -1,6 +1,7 @@
 //! The address space: `mmap`, `munmap`, `mprotect`, `madvise` and their kin, with Linux's semantics.
 
 mod brk;
+mod carry;
 mod fault;
 mod place;
 mod remap;

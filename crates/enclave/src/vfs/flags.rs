@@ -20,6 +20,8 @@ pub mod open {
     pub const NONBLOCK: u32 = 0o4000;
     /// Direct transfers; for pipes, packets.
     pub const DIRECT: u32 = 0o40000;
+    /// Write through to the disk (`__O_SYNC` and `O_DSYNC`).
+    pub const SYNC: u32 = 0o4_010_000;
     /// Large files; always on.
     pub const LARGEFILE: u32 = 0o100_000;
     /// Only a directory.

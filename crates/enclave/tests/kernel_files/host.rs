@@ -5,7 +5,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
-use casemate_enclave_abi::op::{POLL_STDERR, POLL_STDIN, POLL_STDOUT};
+use casemate_enclave_abi::op::{
+    GROUP_GETPGID, GROUP_GETPPID, GROUP_GETSID, GROUP_SETSID, POLL_STDERR, POLL_STDIN, POLL_STDOUT,
+};
 use casemate_enclave_abi::stat::FileTime;
 use casemate_enclave_abi::{
     Arena, AtomicU64, Block, DirEntry, Errno, Offset, Op, Region, Stat, StatFs, Window, check,
@@ -251,6 +253,14 @@ fn serve(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
             Ok(target.to_bytes().len() as u64)
         }
         Op::ReadDir => read_directory(args),
+        Op::Group => match args {
+            [GROUP_GETPPID, ..] => Ok(77),
+            [GROUP_GETSID | GROUP_GETPGID, 0, ..] => Ok(crate::process::PID.into()),
+            [GROUP_SETSID, ..] => Err(Errno::EPERM),
+            _ => Err(Errno::ESRCH),
+        },
+        // No pipes here, only the console.
+        Op::PollPipes if args[1] == 0 => console(Op::ConsolePoll, [args[2], args[3], 0, 0, 0, 0]),
         Op::StatFs => {
             open(&bytes(args[0], args[1]), OFlags::PATH)?;
             let stat = StatFs { kind: 0xef53, bsize: 4096, frsize: 4096, namelen: 255, ..StatFs::default() };

@@ -16,13 +16,16 @@ mod arch;
 mod calls;
 mod clock;
 mod cpuid;
+mod family;
 #[path = "../../src/kernel/fs/mod.rs"]
 mod fs;
 mod host;
+mod net;
 mod process;
 mod sched;
 mod signal;
 mod syscall;
+mod timers;
 mod user;
 
 mod against_linux;

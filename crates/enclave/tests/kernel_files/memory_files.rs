@@ -82,13 +82,24 @@ fn the_hosts_files_show_through() {
     let _alone = alone();
     assert_eq!(text("/tmp/old/file"), "old");
     assert!(names("/tmp", 4096).unwrap().contains(&"old".to_owned()));
-    assert_eq!(open("/tmp/old/file", 1), Err(Errno::EROFS));
-    assert_eq!(by_path(file::names::unlink, "/tmp/old/file", 0), Err(Errno::EROFS));
     close(open_mode("/tmp/old/deep/new", 1 | CREAT, 0o644).unwrap());
     assert_eq!(names("/tmp/old/deep", 4096).unwrap(), [".", "..", "new"]);
     assert_eq!(names("/tmp/old", 4096).unwrap(), [".", "..", "deep", "file"]);
     assert_eq!(text("/tmp/old/file"), "old");
-    assert_eq!(by_path(file::names::rmdir, "/tmp/old", 0), Err(Errno::EROFS));
+    // What is written is a copy, what is removed only hidden.
+    let fd = open("/tmp/old/file", 1).unwrap();
+    assert_eq!(write(fd, b"new"), Ok(3));
+    close(fd);
+    assert_eq!(text("/tmp/old/file"), "new");
+    assert_eq!(by_path(file::names::rmdir, "/tmp/old", 0), Err(Errno::ENOTEMPTY));
+    for name in ["/tmp/old/file", "/tmp/old/deep/new"] {
+        assert_eq!(by_path(file::names::unlink, name, 0), Ok(0));
+        assert_eq!(stat(name, 0).err(), Some(Errno::ENOENT));
+    }
+    assert_eq!(by_path(file::names::rmdir, "/tmp/old/deep", 0), Ok(0));
+    assert_eq!(by_path(file::names::rmdir, "/tmp/old", 0), Ok(0));
+    assert!(!names("/tmp", 4096).unwrap().contains(&"old".to_owned()));
+    assert_eq!(std::fs::read_to_string(crate::host::ROOT.join("tmp/old/file")).unwrap(), "old");
 }
 
 #[test]

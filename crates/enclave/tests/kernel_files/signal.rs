@@ -1,8 +1,35 @@
 //! Signals: pending or not.
 
+use std::sync::{Arc, LazyLock};
+
+use crate::fs::wait::WaitQueue;
 use crate::sched::{self, Thread};
 
 pub(crate) const SIGPIPE: u8 = 13;
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Info {
+    pub(crate) code: i32,
+    pub(crate) first: u64,
+    pub(crate) second: u64,
+}
+
+pub(crate) fn arrivals() -> &'static Arc<WaitQueue> {
+    static ARRIVALS: LazyLock<Arc<WaitQueue>> = LazyLock::new(Arc::default);
+    &ARRIVALS
+}
+
+pub(crate) fn pending(thread: &Thread) -> u64 {
+    thread.signals.lock().pending
+}
+
+pub(crate) fn take_of(thread: &Thread, set: u64) -> Option<(u8, Info)> {
+    let mut signals = thread.signals.lock();
+    let ready = signals.pending & set;
+    let index = u8::try_from(ready.trailing_zeros()).ok().filter(|_| ready != 0)?;
+    signals.pending &= !(1 << index);
+    Some((index + 1, Info::default()))
+}
 
 pub(crate) fn interrupts(thread: &Thread) -> bool {
     let signals = thread.signals.lock();

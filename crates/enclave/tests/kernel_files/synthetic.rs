@@ -40,7 +40,7 @@ fn the_machine_is_described() {
     assert_ne!(text("/proc/sys/kernel/random/uuid"), text("/proc/sys/kernel/random/uuid"));
     assert_eq!(text("/proc/sys/kernel/random/boot_id"), text("/proc/sys/kernel/random/boot_id"));
     let cpus = names("/sys/devices/system/cpu", 512).unwrap();
-    assert_eq!(cpus, [".", "..", "cpu0", "cpu1", "cpu2", "cpu3", "online", "possible", "present"]);
+    assert_eq!(cpus, [".", "..", "cpu0", "cpu1", "cpu2", "cpu3", "offline", "online", "possible", "present"]);
     assert_eq!(stat("/sys/devices/system/cpu/cpu3", 0).unwrap().mode & 0o170_000, 0o040_000);
     assert_eq!(stat("/sys/devices/system/cpu/cpu4", 0).unwrap_err(), Errno::ENOENT);
     for path in ["/proc", "/sys", "/dev", "/proc/sys/kernel", "/dev/shm", "/tmp", "/run"] {

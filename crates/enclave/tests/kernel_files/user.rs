@@ -68,3 +68,7 @@ pub(crate) fn read_string(address: u64, limit: usize) -> Result<Vec<u8>, Errno> 
 pub(crate) fn read_path(address: u64) -> Result<Vec<u8>, Errno> {
     read_string(address, 4096)
 }
+
+pub(crate) fn overwrite(address: u64, from: &[u8]) -> Result<(), Errno> {
+    write(address, from)
+}

@@ -89,7 +89,7 @@ impl Net {
     fn flush(&self, scratch: &mut [u8]) {
         self.dirty.take(|index| {
             if let Some(socket) = self.find(index) {
-                socket.pump(&self.teller, index, false, scratch);
+                socket.pump(self.teller, index, false, scratch);
             }
         });
     }
@@ -118,7 +118,7 @@ impl Net {
                 }
                 index => {
                     if let Some(socket) = self.find(index) {
-                        socket.on_event(&self.teller, index, flags, scratch);
+                        socket.on_event(self.teller, index, flags, scratch);
                     }
                 }
             }

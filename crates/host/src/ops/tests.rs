@@ -86,6 +86,7 @@ impl Host {
             files: Files::new(rootfs.path()).unwrap(),
             enclave: Arc::<Obedient>::clone(&enclave),
             parking: Parking::new(window.window(), &layout).unwrap(),
+            family: Family::new(&[], None).unwrap(),
             net: Net::new(window.window(), &layout).unwrap(),
         };
         let arena = layout.arena().offset.0;

@@ -1,6 +1,8 @@
 //! All of this crate's unsafe code: memory, the entry into the enclave, signals, single instructions.
 
+pub(crate) mod descriptor;
 pub(crate) mod entry;
+pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod socket;

@@ -40,3 +40,60 @@ pub(crate) fn trap() -> i32 {
 pub(crate) fn preemption_signal() -> i32 {
     libc::SIGRTMIN() + 6
 }
+
+/// Signals that are passed on to the program inside. Not those that faults raise, which only the processor may report; not
+/// those that stop, which act on this process; not the preemption's.
+fn forwarded() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: fills the set in.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: filled in.
+    let mut set = unsafe { set.assume_init() };
+    let plain = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGABRT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGSTKFLT,
+        libc::SIGCHLD,
+        libc::SIGURG,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGWINCH,
+        libc::SIGIO,
+        libc::SIGPWR,
+        libc::SIGSYS,
+    ];
+    let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(|signal| *signal != preemption_signal());
+    for signal in plain.into_iter().chain(real_time) {
+        // SAFETY: the set is filled in; every number is a signal's.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    set
+}
+
+/// Keeps the signals that are passed on from this thread and those that it starts: [`next`] takes them.
+pub(crate) fn block_forwarded() {
+    let set = forwarded();
+    // SAFETY: the set is filled in, and the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, null_mut()) };
+}
+
+/// Waits for the next signal that is passed on.
+pub(crate) fn next() -> i32 {
+    let set = forwarded();
+    loop {
+        let mut signal = 0;
+        // SAFETY: the set is filled in, and there is a place for the number.
+        if unsafe { libc::sigwait(&raw const set, &raw mut signal) } == 0 {
+            return signal;
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! What a guest thread had in its registers when it entered the kernel: at the top of its kernel stack.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 /// General registers, flags, and the low halves of the vector registers, which kernel code changes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub(crate) struct Frame {
     /// XMM0 to XMM15. Not used when `full`.
     pub(crate) xmm: [[u64; 2]; 16],

@@ -48,6 +48,8 @@ pub(crate) struct Vcpu {
     pub(crate) thread: u64,
     /// Set from an exception entry that interrupted the kernel: look at the run queue before going back.
     pub(crate) need_resched: AtomicU64,
+    /// System calls that were made here.
+    calls: AtomicU64,
 }
 
 /// Offsets that rewritten guest code uses.
@@ -70,6 +72,25 @@ impl Vcpu {
     pub(crate) fn index() -> usize {
         let block = Self::current().addr() as u64 - layout::vcpu_page(0);
         usize::try_from(block / layout::VCPU_STRIDE).unwrap_or(0)
+    }
+
+    /// Counts a system call.
+    pub(crate) fn count_call() {
+        // SAFETY: the page of this vCPU; the field is atomic.
+        let calls = unsafe { &(*Self::current()).calls };
+        // Only this vCPU adds to it.
+        calls.store(calls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many system calls all vCPUs have made.
+    pub(crate) fn all_calls() -> u64 {
+        let of = |index| {
+            let page = usize::try_from(layout::vcpu_page(index)).unwrap_or(0);
+            let page: *const Self = core::ptr::with_exposed_provenance(page);
+            // SAFETY: the page of a vCPU, of which there are always so many; the field is atomic.
+            unsafe { &(*page).calls }.load(Ordering::Relaxed)
+        };
+        (0..casemate_enclave_abi::MAX_VCPUS).map(of).sum()
     }
 
     /// Takes the request to look at the run queue.

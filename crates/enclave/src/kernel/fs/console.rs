@@ -10,6 +10,7 @@ use casemate_enclave_abi::op::{POLL_STDERR, POLL_STDIN, POLL_STDOUT};
 use casemate_enclave_abi::start::{FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL};
 use casemate_enclave_abi::{Errno, Op, Stat, StatFs};
 
+use super::Carried;
 use super::file::{File, Sink, Source};
 use super::open_file::OpenFile;
 use super::wait::{self, WaitQueue};
@@ -71,16 +72,23 @@ fn poll_bit(stream: u64) -> u64 {
 
 /// Descriptors 0, 1 and 2; `flags` of the start-up block.
 pub(super) fn standard(flags: u64) -> [Arc<OpenFile>; 3] {
-    [0, 1, 2].map(|stream| {
-        let console = Console::new(stream, flags);
-        let access = match (console.terminal, stream) {
-            (true, _) => open::RDWR,
-            (false, 0) => 0,
-            (false, _) => open::WRONLY,
-        };
-        let label = console.label();
-        OpenFile::new(Arc::new(console), access, label)
-    })
+    [0, 1, 2].map(|stream| open_stream(stream, flags))
+}
+
+/// A stream of the console, in another enclave of the family.
+pub(super) fn stream(stream: u64) -> Arc<OpenFile> {
+    open_stream(stream.min(2), process().start.flags)
+}
+
+fn open_stream(stream: u64, flags: u64) -> Arc<OpenFile> {
+    let console = Console::new(stream, flags);
+    let access = match (console.terminal, stream) {
+        (true, _) => open::RDWR,
+        (false, 0) => 0,
+        (false, _) => open::WRONLY,
+    };
+    let label = console.label();
+    OpenFile::new(Arc::new(console), access, label)
 }
 
 /// `/dev/tty`.
@@ -206,6 +214,10 @@ impl File for Console {
 
     fn console_streams(&self) -> u64 {
         self.poll_mask()
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Console(self.stream))
     }
 
     fn label(&self) -> Option<String> {

@@ -5,6 +5,7 @@ use casemate_enclave::vfs::records;
 use casemate_enclave_abi::stat::FileTime;
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 
+use super::Carried;
 use super::file::{File, Sink, Source};
 use crate::arch::cpu;
 use crate::clock;
@@ -108,6 +109,10 @@ pub(super) struct DeviceFile {
 }
 
 impl File for DeviceFile {
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(self.device.stat(self.path))
     }

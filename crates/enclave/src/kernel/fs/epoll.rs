@@ -14,10 +14,10 @@ use casemate_enclave::vfs::flags::{open, poll};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
-use super::devices;
 use super::file::File;
 use super::open_file::OpenFile;
 use super::wait::{self, Awaited, WaitQueue, Watcher};
+use super::{Carried, devices};
 
 const NAME: &str = "anon_inode:[eventpoll]";
 
@@ -234,6 +234,16 @@ impl Epoll {
         Ok(())
     }
 
+    /// All interests, for another enclave.
+    pub(crate) fn interests(&self) -> Vec<(i32, Arc<OpenFile>, Event)> {
+        let state = self.state.lock();
+        let each = state.interests.iter().filter_map(|((fd, _), entry)| {
+            let event = entry.interest.state.lock().event;
+            Some((*fd, entry.interest.file.upgrade()?, event))
+        });
+        each.collect()
+    }
+
     /// What is ready of an interest now.
     fn find(interest: &Interest, report: bool) -> Result<Option<Event>, Errno> {
         let state = *interest.state.lock();
@@ -293,6 +303,7 @@ impl Epoll {
             let waits = state.event.events & EDGE == 0 || state.reported != Some(changes(file.file()));
             if waits && !state.spent {
                 awaited.streams |= wait::streams_for(file.file(), state.event.events);
+                file.file().outside(state.event.events, &mut awaited.pipes);
             }
         }
     }
@@ -332,6 +343,20 @@ impl File for Epoll {
         let mut awaited = Awaited::default();
         self.awaited(&mut awaited);
         awaited.streams
+    }
+
+    fn asked(&self) -> bool {
+        !self.state.lock().asked.is_empty()
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Epoll)
+    }
+
+    fn outside(&self, _events: u32, pipes: &mut Vec<(u64, u64)>) {
+        let mut awaited = Awaited::default();
+        self.awaited(&mut awaited);
+        pipes.append(&mut awaited.pipes);
     }
 
     fn epoll(&self) -> Option<&Epoll> {

@@ -8,10 +8,10 @@ use casemate_enclave::vfs::flags::{open, poll};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
-use super::devices;
 use super::file::{File, Sink, Source};
 use super::open_file::OpenFile;
 use super::wait::{self, WaitQueue};
+use super::{Carried, devices};
 
 /// The largest count.
 const MAX: u64 = u64::MAX - 1;
@@ -30,6 +30,12 @@ impl EventFd {
     pub(crate) fn open(count: u32, semaphore: bool, flags: u32) -> Arc<OpenFile> {
         let file = Self { count: Mutex::new(count.into()), semaphore, changed: Arc::default() };
         OpenFile::new(Arc::new(file), open::RDWR | flags & open::NONBLOCK, NAME.into())
+    }
+
+    /// The same counter in another enclave.
+    pub(super) fn carried(count: u64, semaphore: bool, flags: u32) -> Arc<OpenFile> {
+        let file = Self { count: Mutex::new(count.min(MAX)), semaphore, changed: Arc::default() };
+        OpenFile::new(Arc::new(file), flags, NAME.into())
     }
 
     fn take(&self) -> Option<u64> {
@@ -52,6 +58,10 @@ impl EventFd {
 impl File for EventFd {
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(devices::stat(NAME, 0o600, 0))
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Event { count: *self.count.lock(), semaphore: self.semaphore })
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {

@@ -10,7 +10,7 @@ use casemate_enclave_abi::{Errno, Stat, StatFs};
 
 use super::socket::Socket;
 use super::wait::WaitQueue;
-use super::{Cookie, Epoll};
+use super::{Carried, Cookie, Epoll, Inotify, SignalFd, TimerFd};
 use crate::host::Buffer;
 use crate::user;
 
@@ -167,9 +167,35 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// fsync(2).
-    fn sync(&self) -> Result<(), Errno> {
+    /// fallocate(2), with its mode.
+    fn allocate(&self, _mode: u32, _offset: u64, _length: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2), or fdatasync(2).
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// Takes or gives back a lock on a range for others than this program: whose, kind, start, length.
+    fn lock(&self, _whose: u64, _kind: u64, _start: u64, _length: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// The lock of another program's that is in the way: kind, start, length, process.
+    fn test_lock(
+        &self,
+        _whose: u64,
+        _kind: u64,
+        _start: u64,
+        _length: u64,
+    ) -> Result<Option<[u64; 4]>, Errno> {
+        Ok(None)
+    }
+
+    /// flock(2) for others than this program.
+    fn lock_whole(&self, _kind: u64) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// fchmod(2), fchown(2), futimens(2).
@@ -192,6 +218,21 @@ pub(crate) trait File: Send + Sync {
         None
     }
 
+    /// It, if it is a timer.
+    fn timer(&self) -> Option<&TimerFd> {
+        None
+    }
+
+    /// It, if it watches files.
+    fn inotify(&self) -> Option<&Inotify> {
+        None
+    }
+
+    /// It, if it is a set of signals.
+    fn signals(&self) -> Option<&SignalFd> {
+        None
+    }
+
     /// It, if it is a socket.
     fn socket(&self) -> Option<&dyn Socket> {
         None
@@ -201,6 +242,17 @@ pub(crate) trait File: Send + Sync {
     fn pipe_size(&self) -> Option<usize> {
         None
     }
+
+    /// What carries it to another enclave.
+    ///
+    /// # Errors
+    /// Of what must be done for that.
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Refused)
+    }
+
+    /// Pipes of the host's that must be asked for readiness, with the `POLL` bits to ask for.
+    fn outside(&self, _events: u32, _pipes: &mut Vec<(u64, u64)>) {}
 
     /// What `/proc/self/fd` shows instead of a path.
     fn label(&self) -> Option<String> {

@@ -1,19 +1,28 @@
-//! Regular files and directories of the host, read only.
+//! Regular files and directories of the host: of its root directory, which is read only, and of mounts.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 
 use casemate_enclave::vfs::flags::{mode, open};
 use casemate_enclave::vfs::tmpfs::Change;
-use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
+use casemate_enclave_abi::op::{CHANGE_MODE, CHANGE_OWNER, CHANGE_TIMES, END_OF_FILE, LEAVE};
+use casemate_enclave_abi::stat::{FileTime, STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::{DirEntries, Errno, Op, Stat, StatFs};
 
-use super::Cookie;
 use super::file::{Each, File, Sink, Source};
+use super::namespace::{self, mounts::HostMount};
+use super::{Carried, Cookie};
 use crate::host::{self, Buffer, TRANSFER};
 
-/// ST_RDONLY of statfs(2).
-const ST_RDONLY: u64 = 1;
+/// Flags of open(2) that the host is told where it may write; O_APPEND is said at each write.
+const TO_HOST: u32 = open::ACCESS
+    | open::CREAT
+    | open::EXCL
+    | open::TRUNC
+    | open::DIRECTORY
+    | open::NOATIME
+    | open::TMPFILE
+    | open::SYNC;
 
 /// Room for entries of a directory in one call.
 const ENTRIES: usize = 32 * 1024;
@@ -31,9 +40,22 @@ impl Drop for Handle {
     }
 }
 
+/// A path as the host is asked for it: in a mount, or for number 0 in the root directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place<'a> {
+    pub(super) mount: u64,
+    pub(super) path: &'a str,
+}
+
+/// A path's bytes, where the host can see them.
+fn buffer(text: &str) -> Result<Buffer, Errno> {
+    Buffer::with(text.as_bytes())
+}
+
 /// An open file or directory of the host.
 pub(super) struct HostFile {
     handle: Handle,
+    mount: &'static HostMount,
     path: String,
     directory: bool,
 }
@@ -49,19 +71,20 @@ fn record(bytes: u64) -> Result<Buffer, Errno> {
     Buffer::new(usize::try_from(bytes).map_err(|_| Errno::ENOMEM)?)
 }
 
-/// What lies at a path; the link itself where `follow` is not set.
-pub(super) fn stat_at(path: &str, follow: bool) -> Result<Stat, Errno> {
-    let buffer = Buffer::with(path.as_bytes())?;
+/// What lies at a path; a link itself.
+pub(super) fn stat_at(place: Place<'_>) -> Result<Stat, Errno> {
+    let path = buffer(place.path)?;
     let out = record(STAT_BYTES)?;
-    host::call(Op::StatAt, [buffer.offset(), path.len() as u64, u64::from(!follow), out.offset(), 0, 0])?;
+    let args = [path.offset(), place.path.len() as u64, 1, out.offset(), place.mount, 0];
+    host::call(Op::StatAt, args)?;
     stat_record(&out)
 }
 
 /// The target of a symbolic link; EINVAL where there is none.
-pub(super) fn read_link(path: &str) -> Result<alloc::vec::Vec<u8>, Errno> {
-    let buffer = Buffer::with(path.as_bytes())?;
+pub(super) fn read_link(place: Place<'_>) -> Result<alloc::vec::Vec<u8>, Errno> {
+    let path = buffer(place.path)?;
     let out = Buffer::new(TARGET)?;
-    let args = [buffer.offset(), path.len() as u64, out.offset(), TARGET as u64, 0, 0];
+    let args = [path.offset(), place.path.len() as u64, out.offset(), TARGET as u64, place.mount, 0];
     let length = usize::try_from(host::call(Op::ReadLink, args)?).map_err(|_| Errno::EIO)?;
     let mut target = alloc::vec![0; length];
     out.read(&mut target);
@@ -69,28 +92,98 @@ pub(super) fn read_link(path: &str) -> Result<alloc::vec::Vec<u8>, Errno> {
 }
 
 /// The file system at a path.
-pub(super) fn stat_fs(path: &str) -> Result<StatFs, Errno> {
-    let buffer = Buffer::with(path.as_bytes())?;
+pub(super) fn stat_fs(place: Place<'_>) -> Result<StatFs, Errno> {
+    let path = buffer(place.path)?;
     let out = record(STAT_FS_BYTES)?;
-    host::call(Op::StatFs, [buffer.offset(), path.len() as u64, out.offset(), 0, 0, 0])?;
-    let mut stat = StatFs::read(out.window(), casemate_enclave_abi::Offset(0)).map_err(|_| Errno::EIO)?;
-    stat.flags |= ST_RDONLY;
-    Ok(stat)
+    let args = [path.offset(), place.path.len() as u64, out.offset(), place.mount, 0, 0];
+    host::call(Op::StatFs, args)?;
+    StatFs::read(out.window(), casemate_enclave_abi::Offset(0)).map_err(|_| Errno::EIO)
 }
 
-/// Opens a file for reading. Only regular files and directories are let in: what else lies in a root directory of the host's
-/// would be the host's devices, pipes and sockets.
-pub(super) fn open_at(path: &str, flags: u32) -> Result<Arc<HostFile>, Errno> {
-    let buffer = Buffer::with(path.as_bytes())?;
-    let passed = flags & (open::DIRECTORY | open::NOFOLLOW) | open::CLOEXEC | open::NONBLOCK;
-    let args = [buffer.offset(), path.len() as u64, u64::from(passed), 0, 0, 0];
-    let handle = Handle(host::call(Op::Open, args)?);
+/// Makes a directory.
+pub(super) fn make_directory(place: Place<'_>, mode: u32) -> Result<(), Errno> {
+    let path = buffer(place.path)?;
+    let args = [path.offset(), place.path.len() as u64, mode.into(), place.mount, 0, 0];
+    host::call(Op::MakeDirectory, args).map(drop)
+}
+
+/// Removes a name.
+pub(super) fn remove(place: Place<'_>, directory: bool) -> Result<(), Errno> {
+    let path = buffer(place.path)?;
+    let args = [path.offset(), place.path.len() as u64, directory.into(), place.mount, 0, 0];
+    host::call(Op::Remove, args).map(drop)
+}
+
+/// Two texts where the host can see them, as the first four arguments of a call.
+fn two(first: &str, second: &str) -> Result<([Buffer; 2], [u64; 4]), Errno> {
+    let buffers = [buffer(first)?, buffer(second)?];
+    let args = [buffers[0].offset(), first.len() as u64, buffers[1].offset(), second.len() as u64];
+    Ok((buffers, args))
+}
+
+/// Makes a symbolic link.
+pub(super) fn symbolic_link(target: &str, place: Place<'_>) -> Result<(), Errno> {
+    let (_buffers, [a, b, c, d]) = two(target, place.path)?;
+    host::call(Op::SymbolicLink, [a, b, c, d, place.mount, 0]).map(drop)
+}
+
+/// Gives a file another name in its mount.
+pub(super) fn link(old: Place<'_>, new: Place<'_>) -> Result<(), Errno> {
+    let (_buffers, [a, b, c, d]) = two(old.path, new.path)?;
+    host::call(Op::Link, [a, b, c, d, new.mount, 0]).map(drop)
+}
+
+/// Moves a name within its mount.
+pub(super) fn rename(old: Place<'_>, new: Place<'_>, flags: u32) -> Result<(), Errno> {
+    let (_buffers, [a, b, c, d]) = two(old.path, new.path)?;
+    host::call(Op::Rename, [a, b, c, d, flags.into(), new.mount]).map(drop)
+}
+
+fn change_handle(handle: &Handle, change: Change) -> Result<(), Errno> {
+    let id = |id: Option<u32>| id.map_or(LEAVE, u64::from);
+    let time = |time: Option<FileTime>| match time {
+        Some(time) => [time.seconds.cast_unsigned(), time.nanoseconds],
+        None => [0, LEAVE],
+    };
+    let args = match change {
+        Change::Mode(mode) => [handle.0, CHANGE_MODE, (mode & 0o7777).into(), 0, 0, 0],
+        Change::Owner(user, group) => [handle.0, CHANGE_OWNER, id(user), id(group), 0, 0],
+        Change::Times(access, modification) => {
+            let ([a, b], [c, d]) = (time(access), time(modification));
+            [handle.0, CHANGE_TIMES, a, b, c, d]
+        }
+    };
+    host::call(Op::Change, args).map(drop)
+}
+
+/// Changes what is known of a path; of a link itself.
+pub(super) fn change(place: Place<'_>, change: Change) -> Result<(), Errno> {
+    change_handle(&open(place, open::PATH | open::NOFOLLOW, 0)?, change)
+}
+
+fn open(place: Place<'_>, flags: u32, mode: u32) -> Result<Handle, Errno> {
+    let path = buffer(place.path)?;
+    let flags = flags | open::CLOEXEC | open::NOFOLLOW | open::NONBLOCK;
+    let args = [path.offset(), place.path.len() as u64, flags.into(), (mode & 0o7777).into(), place.mount, 0];
+    host::call(Op::Open, args).map(Handle)
+}
+
+/// Opens a file. Only regular files and directories are let in: what else lies in a directory of the host's would be the
+/// host's devices, pipes and sockets.
+pub(super) fn open_at(
+    mount: &'static HostMount,
+    real: &str,
+    flags: u32,
+    mode: u32,
+) -> Result<Arc<HostFile>, Errno> {
+    let passed = if mount.read_only { open::DIRECTORY } else { TO_HOST };
+    let handle = open(mount.place(real), flags & passed, mode)?;
     let kind = stat_of(&handle)?.mode & u64::from(mode::TYPE);
     let directory = kind == u64::from(mode::DIRECTORY);
     if !directory && kind != u64::from(mode::REGULAR) {
         return Err(Errno::EACCES);
     }
-    Ok(Arc::new(HostFile { handle, path: path.into(), directory }))
+    Ok(Arc::new(HostFile { handle, mount, path: real.into(), directory }))
 }
 
 fn stat_of(handle: &Handle) -> Result<Stat, Errno> {
@@ -99,13 +192,19 @@ fn stat_of(handle: &Handle) -> Result<Stat, Errno> {
     stat_record(&out)
 }
 
+impl HostFile {
+    pub(super) fn is_directory(&self) -> bool {
+        self.directory
+    }
+}
+
 impl File for HostFile {
     fn stat(&self) -> Result<Stat, Errno> {
         stat_of(&self.handle)
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {
-        stat_fs(&self.path)
+        namespace::host_stat_fs(self.mount, &self.path)
     }
 
     fn seekable(&self) -> bool {
@@ -145,11 +244,40 @@ impl File for HostFile {
 
     fn write(
         &self,
-        _position: Option<u64>,
-        _from: &Source<'_>,
+        position: Option<u64>,
+        from: &Source<'_>,
         _nonblock: bool,
     ) -> Result<(u64, usize), Errno> {
-        Err(Errno::EBADF)
+        let length = from.len();
+        let buffer = Buffer::new(length.clamp(1, TRANSFER))?;
+        let mut done = 0;
+        while done < length {
+            let chunk = (length - done).min(TRANSFER);
+            let at = match position {
+                Some(position) => position.checked_add(done as u64).ok_or(Errno::EFBIG)?,
+                None => END_OF_FILE,
+            };
+            let written = from.give(done, chunk, &buffer).and_then(|()| {
+                host::call(Op::Write, [self.handle.0, buffer.offset(), chunk as u64, at, 0, 0])
+            });
+            match written {
+                Ok(count) => {
+                    let count = usize::try_from(count).map_err(|_| Errno::EIO)?;
+                    done += count;
+                    if count < chunk {
+                        break;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        let end = match position {
+            Some(position) => position.saturating_add(done as u64),
+            None => stat_of(&self.handle)?.size,
+        };
+        Ok((end, done))
     }
 
     fn read_dir(&self, from: Cookie, each: &mut Each<'_>) -> Result<(), Errno> {
@@ -175,15 +303,56 @@ impl File for HostFile {
         false
     }
 
-    fn sync(&self) -> Result<(), Errno> {
-        Ok(())
+    fn truncate(&self, size: u64) -> Result<(), Errno> {
+        host::call(Op::Truncate, [self.handle.0, size, 0, 0, 0, 0]).map(drop)
     }
 
-    fn change(&self, _change: Change) -> Result<(), Errno> {
-        Err(Errno::EROFS)
+    fn allocate(&self, mode: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        host::call(Op::Allocate, [self.handle.0, mode.into(), offset, length, 0, 0]).map(drop)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        if self.mount.read_only {
+            return Ok(());
+        }
+        host::call(Op::Sync, [self.handle.0, data_only.into(), 0, 0, 0, 0]).map(drop)
+    }
+
+    fn lock(&self, whose: u64, kind: u64, start: u64, length: u64) -> Result<(), Errno> {
+        if self.mount.is_root() {
+            return Ok(());
+        }
+        host::call(Op::Lock, [self.handle.0, whose, kind, start, length, 0]).map(drop)
+    }
+
+    fn test_lock(&self, whose: u64, kind: u64, start: u64, length: u64) -> Result<Option<[u64; 4]>, Errno> {
+        if self.mount.is_root() {
+            return Ok(None);
+        }
+        let out = record(4 * casemate_enclave_abi::window::WORD)?;
+        host::call(Op::TestLock, [self.handle.0, whose, kind, start, length, out.offset()])?;
+        out.window().load_words(casemate_enclave_abi::Offset(0)).map(Some).ok_or(Errno::EIO)
+    }
+
+    fn lock_whole(&self, kind: u64) -> Result<(), Errno> {
+        if self.mount.is_root() {
+            return Ok(());
+        }
+        host::call(Op::LockWhole, [self.handle.0, kind, 0, 0, 0, 0]).map(drop)
+    }
+
+    fn change(&self, change: Change) -> Result<(), Errno> {
+        if self.mount.read_only {
+            return Err(Errno::EROFS);
+        }
+        change_handle(&self.handle, change)
     }
 
     fn mappable(&self) -> bool {
         !self.directory
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
     }
 }

@@ -9,9 +9,12 @@ use casemate_enclave::vfs::tmpfs::{Change, Item, Node};
 use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
+use super::Carried;
 use super::devices::now;
 use super::file::{Each, File, Sink};
-use super::namespace::{self, mounts};
+use super::host_file::HostFile;
+use super::namespace;
+use super::namespace::mounts::{self, MemoryMount};
 use super::synthetic;
 
 /// Where reading of a directory goes on.
@@ -22,8 +25,10 @@ const DT_DIR: u8 = 4;
 
 /// Whose directory it is.
 pub(super) enum Owner {
-    /// A tmpfs; names of the host's directory at the same path show through.
-    Memory { node: Arc<Node>, device: u64, see_through: bool },
+    /// A tmpfs; names of the host's directory at the same path may show through.
+    Memory { node: Arc<Node>, mount: &'static MemoryMount },
+    /// The host's, if it has it, with mounts below.
+    Host(Option<Arc<HostFile>>),
     /// `/proc`, `/sys`, `/dev`.
     Synthetic,
 }
@@ -49,31 +54,45 @@ impl Listing {
         };
         let mut items = alloc::vec![dot(".", &self.path), dot("..", parent)];
         match &self.owner {
-            Owner::Memory { node, see_through, .. } => {
+            Owner::Memory { node, mount } => {
                 items.append(&mut node.list());
-                if *see_through {
-                    let mut below = namespace::host_items(&self.path);
+                if mount.shows(&self.path) {
+                    let mut below = namespace::through_items(mount, &self.path);
                     below.retain(|item| items.iter().all(|known| known.name != item.name));
                     items.append(&mut below);
                 }
             }
+            Owner::Host(Some(file)) => namespace::read_items(file, &mut items),
+            Owner::Host(None) => {}
             Owner::Synthetic => items.append(&mut synthetic::list(&self.path)),
+        }
+        for name in mounts::names_below(&self.path) {
+            if items.iter().all(|item| item.name != name) {
+                items.push(dot(name, &path::join(&self.path, name)));
+            }
         }
         Ok(items)
     }
 }
 
 impl File for Listing {
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Again)
+    }
+
     fn stat(&self) -> Result<Stat, Errno> {
         match &self.owner {
-            Owner::Memory { node, device, .. } => Ok(node.stat(*device)),
+            Owner::Memory { node, mount } => Ok(node.stat(mount.device)),
+            Owner::Host(Some(file)) => file.stat(),
+            Owner::Host(None) => Ok(namespace::synthetic_directory(&self.path)),
             Owner::Synthetic => synthetic::stat(&self.path),
         }
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {
         match &self.owner {
-            Owner::Memory { .. } => Ok(mounts::stat_fs()),
+            Owner::Memory { .. } | Owner::Host(None) => Ok(mounts::stat_fs()),
+            Owner::Host(Some(file)) => file.stat_fs(),
             Owner::Synthetic => Ok(synthetic::stat_fs(&self.path)),
         }
     }
@@ -105,7 +124,7 @@ impl File for Listing {
         false
     }
 
-    fn sync(&self) -> Result<(), Errno> {
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
         Ok(())
     }
 
@@ -115,6 +134,8 @@ impl File for Listing {
                 node.change(change, now());
                 Ok(())
             }
+            Owner::Host(Some(file)) => file.change(change),
+            Owner::Host(None) => Err(Errno::EROFS),
             Owner::Synthetic => Err(Errno::EPERM),
         }
     }

@@ -2,13 +2,15 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use casemate_enclave::vfs::flags::{mode, open};
 use casemate_enclave_abi::{Errno, Stat};
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 use super::file::{File, Sink, Source};
+use super::inotify::{self, event};
+use super::{locks, mapped};
 
 /// The largest position (`loff_t`).
 const MAX_POSITION: u64 = 0x7fff_ffff_ffff_ffff;
@@ -20,13 +22,35 @@ pub(crate) struct OpenFile {
     flags: AtomicU32,
     position: Mutex<u64>,
     path: String,
+    /// Whether it may hold locks.
+    locked: AtomicBool,
+    /// Device and inode number, once somebody has asked; `None`: it is no regular file.
+    key: Once<Option<mapped::Key>>,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            locks::dropped(self);
+        }
+        if !self.is_path_only() {
+            self.tell(if self.writable() { event::CLOSE_WRITE } else { event::CLOSE_NOWRITE });
+        }
+    }
 }
 
 impl OpenFile {
     /// `flags` of open(2): those that are only about opening are left out.
     pub(crate) fn new(file: Arc<dyn File>, flags: u32, path: String) -> Arc<Self> {
         let flags = AtomicU32::new(flags & !open::ONCE);
-        Arc::new(Self { file, flags, position: Mutex::new(0), path })
+        Arc::new(Self {
+            file,
+            flags,
+            position: Mutex::new(0),
+            path,
+            locked: AtomicBool::new(false),
+            key: Once::new(),
+        })
     }
 
     /// The same file, opened again: what open(2) of `/proc/self/fd/N` gives.
@@ -36,6 +60,50 @@ impl OpenFile {
 
     pub(crate) fn file(&self) -> &dyn File {
         &*self.file
+    }
+
+    /// It holds a lock from now on, or has held one.
+    pub(super) fn set_locked(&self) {
+        self.locked.store(true, Ordering::Relaxed);
+    }
+
+    /// Device and inode number, if it is a regular file.
+    pub(super) fn key(&self) -> Option<mapped::Key> {
+        *self.key.call_once(|| {
+            let stat = self.file.stat().ok()?;
+            let regular = stat.mode & u64::from(mode::TYPE) == u64::from(mode::REGULAR);
+            (regular && self.file.mappable()).then_some((stat.dev, stat.ino))
+        })
+    }
+
+    /// Tells those who watch it. What has no path is not watched.
+    pub(super) fn tell(&self, event: u32) {
+        if self.path.starts_with('/') {
+            inotify::tell(&self.path, event);
+        }
+    }
+
+    /// ftruncate(2).
+    pub(crate) fn truncate(&self, size: u64) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.truncate(size)?;
+        mapped::resized(self);
+        self.tell(event::MODIFY);
+        Ok(())
+    }
+
+    /// fsync(2), fdatasync(2).
+    pub(crate) fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.sync(data_only)
+    }
+
+    /// fallocate(2).
+    pub(crate) fn allocate(&self, mode: u32, offset: u64, length: u64) -> Result<(), Errno> {
+        mapped::flush_file(self);
+        self.file.allocate(mode, offset, length)?;
+        mapped::resized(self);
+        Ok(())
     }
 
     /// Absolute path by which it was opened; of what has none, its label.
@@ -100,8 +168,10 @@ impl OpenFile {
             return self.file.read(0, to, self.nonblock());
         }
         let mut position = self.position.lock();
+        mapped::before(self, *position, to.len() as u64);
         let count = self.file.read(*position, to, self.nonblock())?;
         *position = position.saturating_add(count as u64).min(MAX_POSITION);
+        self.tell(event::ACCESS);
         Ok(count)
     }
 
@@ -113,8 +183,11 @@ impl OpenFile {
         }
         let mut position = self.position.lock();
         let at = if self.flags() & open::APPEND == 0 { Some(*position) } else { None };
+        mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
         let (end, count) = self.file.write(at, from, self.nonblock())?;
+        mapped::after(self, end.saturating_sub(count as u64), count as u64);
         *position = end.min(MAX_POSITION);
+        self.tell(event::MODIFY);
         Ok(count)
     }
 
@@ -132,7 +205,10 @@ impl OpenFile {
     pub(crate) fn read_from(&self, position: u64, to: &mut Sink<'_>) -> Result<usize, Errno> {
         self.positioned(position, to.len())?;
         Self::need(self.readable())?;
-        self.file.read(position, to, self.nonblock())
+        mapped::before(self, position, to.len() as u64);
+        let count = self.file.read(position, to, self.nonblock())?;
+        self.tell(event::ACCESS);
+        Ok(count)
     }
 
     /// pwrite64(2). As under Linux, O_APPEND wins over the position.
@@ -140,7 +216,11 @@ impl OpenFile {
         self.positioned(position, from.len())?;
         Self::need(self.writable())?;
         let at = if self.flags() & open::APPEND == 0 { Some(position) } else { None };
-        self.file.write(at, from, self.nonblock()).map(|(_, count)| count)
+        mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
+        let (end, count) = self.file.write(at, from, self.nonblock())?;
+        mapped::after(self, end.saturating_sub(count as u64), count as u64);
+        self.tell(event::MODIFY);
+        Ok(count)
     }
 
     /// Reads at a position into kernel memory.

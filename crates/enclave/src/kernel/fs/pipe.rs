@@ -1,4 +1,4 @@
-//! Pipes between guest threads (pipe(7)).
+//! Pipes (pipe(7)): between guest threads in here; outside, as the host's, once another process has an end.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_enclave::vfs::flags::{mode, open, poll};
-use casemate_enclave_abi::{Errno, Stat, StatFs};
+use casemate_enclave_abi::{Errno, Op, Stat, StatFs};
 use spin::Mutex;
 
 use super::file::{File, Sink, Source};
 use super::open_file::OpenFile;
 use super::wait::{self, WaitQueue};
-use super::{devices, terminal};
+use super::{Carried, devices, terminal};
+use crate::host::{self, Buffer, TRANSFER};
 use crate::{signal, user};
 
 /// Bytes that a pipe holds.
@@ -29,6 +30,24 @@ struct State {
     data: VecDeque<u8>,
     readers: usize,
     writers: usize,
+    /// The host's pipe that this one has become, with the ends that are used in here.
+    outside: Option<Outside>,
+}
+
+#[derive(Clone, Default)]
+struct Outside {
+    reads: Option<Arc<Handle>>,
+    writes: Option<Arc<Handle>>,
+}
+
+/// An end of a pipe of the host's. Closed when dropped.
+struct Handle(u64);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Nobody is left who could be told of an error.
+        let _ = host::call(Op::PipeClose, [self.0, 0, 0, 0, 0, 0]);
+    }
 }
 
 struct Shared {
@@ -57,13 +76,120 @@ pub(crate) fn pipe(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
     (end(false), end(true))
 }
 
+/// An end of a pipe that other enclaves have ends of.
+pub(super) fn outside(handle: u64, number: u64, writes: bool, flags: u32) -> Arc<OpenFile> {
+    let handle = Some(Arc::new(Handle(handle)));
+    let outside = if writes {
+        Outside { writes: handle, reads: None }
+    } else {
+        Outside { reads: handle, writes: None }
+    };
+    let state = State {
+        readers: usize::from(!writes),
+        writers: usize::from(writes),
+        outside: Some(outside),
+        ..State::default()
+    };
+    let shared = Arc::new(Shared { number, state: Mutex::new(state), changed: Arc::default() });
+    let end = End { shared, writes };
+    let label = end.name();
+    OpenFile::new(Arc::new(end), flags, label)
+}
+
+impl Shared {
+    /// Makes it a pipe of the host's, with what is in it. Other processes' ends lead there.
+    fn become_outside(&self) -> Result<Outside, Errno> {
+        if let Some(outside) = &self.state.lock().outside {
+            return Ok(outside.clone());
+        }
+        let ends = Buffer::new(16)?;
+        host::call(Op::Pipe, [ends.offset(), 0, 0, 0, 0, 0])?;
+        let mut bytes = [0; 16];
+        ends.read(&mut bytes);
+        let [reads, writes] = [0, 8].map(|at| {
+            let word = bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            Some(Arc::new(Handle(word)))
+        });
+        let outside = Outside { reads, writes };
+        // All other threads stand still: what is in the pipe stays there.
+        let data = {
+            let state = self.state.lock();
+            state.data.iter().copied().collect::<Vec<u8>>()
+        };
+        if let Some(handle) = &outside.writes {
+            let mut rest = data.as_slice();
+            while !rest.is_empty() {
+                let count = write_some(handle, &Source::Kernel(rest), 0)?.ok_or(Errno::EIO)?;
+                rest = &rest[count..];
+            }
+        }
+        let unused = {
+            let mut state = self.state.lock();
+            state.data.clear();
+            let used = Outside {
+                reads: outside.reads.clone().filter(|_| state.readers > 0),
+                writes: outside.writes.clone().filter(|_| state.writers > 0),
+            };
+            state.outside.replace(used)
+        };
+        drop(unused);
+        self.changed.wake();
+        Ok(outside)
+    }
+
+    fn outside(&self) -> Option<Outside> {
+        self.state.lock().outside.clone()
+    }
+}
+
+/// Reads what a pipe of the host's has; `None`: nothing yet.
+fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
+    let length = to.len().min(TRANSFER);
+    let buffer = Buffer::new(length)?;
+    match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
+        Ok(count) => {
+            let count = usize::try_from(count).map_err(|_| Errno::EIO)?;
+            to.take(0, count, &buffer)?;
+            Ok(Some(count))
+        }
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Writes what a pipe of the host's has room for; `None`: nothing yet.
+fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
+    let length = (from.len() - done).min(TRANSFER);
+    let buffer = Buffer::new(length)?;
+    from.give(done, length, &buffer)?;
+    match host::call(Op::PipeWrite, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
+        Ok(count) => usize::try_from(count).map(Some).map_err(|_| Errno::EIO),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 impl End {
+    /// The host's end that this one stands for.
+    fn handle(&self) -> Option<Arc<Handle>> {
+        let outside = self.shared.outside()?;
+        if self.writes { outside.writes } else { outside.reads }
+    }
+
+    fn await_change(&self, awaited: &mut wait::Awaited) {
+        self.queues(&mut awaited.queues);
+        self.outside(if self.writes { poll::OUT } else { poll::IN }, &mut awaited.pipes);
+    }
+
     fn name(&self) -> String {
         alloc::format!("pipe:[{}]", self.shared.number)
     }
 
     /// Takes what is there; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
+        if let Some(handle) = self.handle() {
+            return read_some(&handle, to);
+        }
         let mut state = self.shared.state.lock();
         let count = state.data.len().min(to.len());
         if count == 0 {
@@ -79,6 +205,9 @@ impl End {
 
     /// Puts as much as fits, all of it or nothing where it is short; `None`: no room yet.
     fn put(&self, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
+        if let Some(handle) = self.handle() {
+            return write_some(&handle, from, done);
+        }
         let mut state = self.shared.state.lock();
         if state.readers == 0 {
             return Err(Errno::EPIPE);
@@ -103,7 +232,14 @@ impl Drop for End {
         } else {
             state.readers -= 1;
         }
+        let (readers, writers) = (state.readers, state.writers);
+        let unused = state.outside.as_mut().map(|outside| {
+            let reads = if readers == 0 { outside.reads.take() } else { None };
+            let writes = if writers == 0 { outside.writes.take() } else { None };
+            (reads, writes)
+        });
         drop(state);
+        drop(unused);
         self.shared.changed.wake();
     }
 }
@@ -128,7 +264,7 @@ impl File for End {
             None if nonblock => Err(Errno::EAGAIN),
             found => Ok(found),
         };
-        let count = wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?.unwrap_or(0);
+        let count = wait::until(None, |awaited| self.await_change(awaited), look)?.unwrap_or(0);
         if count > 0 {
             self.shared.changed.wake();
         }
@@ -150,7 +286,7 @@ impl File for End {
                 None if nonblock => Err(Errno::EAGAIN),
                 found => Ok(found),
             };
-            match wait::until(None, |awaited| self.queues(&mut awaited.queues), look) {
+            match wait::until(None, |awaited| self.await_change(awaited), look) {
                 Ok(count) => done += count.unwrap_or(0),
                 Err(errno) => {
                     if errno == Errno::EPIPE {
@@ -177,6 +313,14 @@ impl File for End {
     }
 
     fn poll(&self) -> Result<u32, Errno> {
+        if let Some(handle) = self.handle() {
+            let wanted = if self.writes { poll::OUT } else { poll::IN };
+            let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
+            let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
+            let found = found & (poll::IN | poll::OUT | poll::HUP | poll::ERR);
+            let normal = |bit, too| if found & bit != 0 { too } else { 0 };
+            return Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM));
+        }
         let state = self.shared.state.lock();
         let mut events = 0;
         if self.writes {
@@ -199,6 +343,25 @@ impl File for End {
 
     fn queues(&self, queues: &mut Vec<Arc<WaitQueue>>) {
         queues.push(Arc::clone(&self.shared.changed));
+    }
+
+    fn asked(&self) -> bool {
+        // It may be handed to another enclave at any time, and only the host knows of it then.
+        true
+    }
+
+    fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
+        if let Some(handle) = self.handle() {
+            pipes.push((handle.0, u64::from(events & (poll::IN | poll::OUT))));
+        }
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        let outside = self.shared.become_outside()?;
+        let end = if self.writes { outside.writes } else { outside.reads };
+        // An open file has its end.
+        let handle = end.ok_or(Errno::EBADF)?.0;
+        Ok(Carried::Pipe { handle, number: self.shared.number, writes: self.writes })
     }
 
     fn pipe_size(&self) -> Option<usize> {

@@ -2,9 +2,12 @@
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicI32, Ordering};
 
+use casemate_enclave::vfs::flags::open;
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave::vfs::procfs::{self, Mount, Processor, RELEASE, SYSTEM, Task, VERSION};
+use casemate_enclave_abi::Errno;
 
 use super::devices::fill_random;
 use super::namespace::{self, mounts};
@@ -251,4 +254,100 @@ pub(super) fn uuid() -> Vec<u8> {
 pub(super) fn boot_id() -> Vec<u8> {
     static BOOT: spin::Once<String> = spin::Once::new();
     BOOT.call_once(random_uuid).clone().into()
+}
+
+/// What says a number of a processor's place.
+pub(super) type Topology = fn(u64) -> Vec<u8>;
+
+/// The names below a processor's `topology`. All processors are cores of one package.
+pub(super) const TOPOLOGY: [(&str, Topology); 6] = [
+    ("core_cpus_list", |cpu| alloc::format!("{cpu}\n").into()),
+    ("core_id", |cpu| alloc::format!("{cpu}\n").into()),
+    ("core_siblings_list", |_| cpus()),
+    ("package_cpus_list", |_| cpus()),
+    ("physical_package_id", |_| zero()),
+    ("thread_siblings_list", |cpu| alloc::format!("{cpu}\n").into()),
+];
+
+/// What `/proc/self/fdinfo` has of a descriptor.
+///
+/// # Errors
+/// EBADF.
+pub(super) fn descriptor_info(fd: i32) -> Result<Vec<u8>, Errno> {
+    let descriptor = process().files.lock().descriptor(fd)?;
+    let file = &descriptor.file;
+    let position = file.with_position(|position| *position);
+    let flags = file.flags() | if descriptor.close_on_exec { open::CLOEXEC } else { 0 };
+    let ino = file.stat().map_or(0, |stat| stat.ino);
+    Ok(alloc::format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t20\nino:\t{ino}\n").into())
+}
+
+pub(super) fn set_comm(text: &[u8]) -> Result<(), Errno> {
+    let mut name = [0; 16];
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let length = text.len().min(15);
+    name[..length].copy_from_slice(&text[..length]);
+    *sched::current().name.lock() = name;
+    Ok(())
+}
+
+static OOM_SCORE_ADJ: AtomicI32 = AtomicI32::new(0);
+
+pub(super) fn oom_score_adj() -> Vec<u8> {
+    alloc::format!("{}\n", OOM_SCORE_ADJ.load(Ordering::Relaxed)).into()
+}
+
+/// A number in a text.
+fn number(text: &[u8]) -> Result<i32, Errno> {
+    let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    text.trim().parse().map_err(|_| Errno::EINVAL)
+}
+
+pub(super) fn set_oom_score_adj(text: &[u8]) -> Result<(), Errno> {
+    let score = number(text)?;
+    if !(-1000..=1000).contains(&score) {
+        return Err(Errno::EINVAL);
+    }
+    OOM_SCORE_ADJ.store(score, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(super) fn coredump_filter() -> Vec<u8> {
+    "00000033\n".into()
+}
+
+/// Takes any number: there are no core dumps to filter.
+pub(super) fn take_number(text: &[u8]) -> Result<(), Errno> {
+    let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?.trim();
+    let hexadecimal = text.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16));
+    hexadecimal.unwrap_or_else(|| text.parse()).map(drop).map_err(|_| Errno::EINVAL)
+}
+
+pub(super) fn io() -> Vec<u8> {
+    let names = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
+    names.iter().map(|name| alloc::format!("{name}: 0\n")).collect::<String>().into()
+}
+
+pub(super) fn loginuid() -> Vec<u8> {
+    "4294967295".into()
+}
+
+pub(super) fn personality() -> Vec<u8> {
+    "00000000\n".into()
+}
+
+pub(super) fn boot_line() -> Vec<u8> {
+    "casemate\n".into()
+}
+
+pub(super) fn swaps() -> Vec<u8> {
+    "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()
+}
+
+pub(super) fn file_max() -> Vec<u8> {
+    alloc::format!("{MAX_DESCRIPTORS}\n").into()
+}
+
+pub(super) fn kernel_version() -> Vec<u8> {
+    alloc::format!("{VERSION}\n").into()
 }

@@ -13,7 +13,7 @@ use casemate_enclave_abi::{Errno, Stat, StatFs};
 use super::devices::{self, Device, DeviceFile, inode_of};
 use super::file::File;
 use super::listing::{Listing, Owner};
-use super::memory_file::Snapshot;
+use super::memory_file::{Snapshot, Take};
 use super::open_file::OpenFile;
 use super::{console, proc};
 use crate::process::process;
@@ -24,6 +24,8 @@ enum Thing {
     Directory,
     /// A text, made when it is opened.
     Text(fn() -> Vec<u8>),
+    /// A text that can be written: what it is, and what takes a new one.
+    Value(fn() -> Vec<u8>, Take),
     /// A symbolic link.
     Link(fn() -> String),
     Device(Device),
@@ -31,6 +33,10 @@ enum Thing {
     Terminal,
     /// A descriptor of the program's: a link that leads to the open file itself.
     Descriptor(i32),
+    /// What is known of a descriptor.
+    DescriptorInfo(i32),
+    /// A number of a processor's place: the processor, what it is one of.
+    Topology(u64, proc::Topology),
 }
 
 macro_rules! table {
@@ -52,6 +58,7 @@ table! {
     "/dev/tty" => Thing::Terminal;
     "/dev/urandom" => Thing::Device(Device::Urandom);
     "/dev/zero" => Thing::Device(Device::Zero);
+    "/proc/cmdline" => Thing::Text(proc::boot_line);
     "/proc/cpuinfo" => Thing::Text(proc::cpuinfo);
     "/proc/filesystems" => Thing::Text(proc::filesystems);
     "/proc/loadavg" => Thing::Text(proc::loadavg);
@@ -61,24 +68,37 @@ table! {
     "/proc/self/auxv" => Thing::Text(proc::auxv);
     "/proc/self/cgroup" => Thing::Text(proc::cgroup);
     "/proc/self/cmdline" => Thing::Text(proc::cmdline);
-    "/proc/self/comm" => Thing::Text(proc::comm);
+    "/proc/self/comm" => Thing::Value(proc::comm, proc::set_comm);
+    "/proc/self/coredump_filter" => Thing::Value(proc::coredump_filter, proc::take_number);
     "/proc/self/cwd" => Thing::Link(proc::cwd);
     "/proc/self/environ" => Thing::Text(proc::environ);
     "/proc/self/exe" => Thing::Link(proc::exe);
     "/proc/self/fd" => Thing::Directory;
+    "/proc/self/fdinfo" => Thing::Directory;
     "/proc/self/limits" => Thing::Text(proc::limits);
     "/proc/self/maps" => Thing::Text(proc::maps);
     "/proc/self/mountinfo" => Thing::Text(proc::mountinfo);
     "/proc/self/mounts" => Thing::Text(proc::mounts);
-    "/proc/self/oom_score_adj" => Thing::Text(proc::zero);
+    "/proc/self/io" => Thing::Text(proc::io);
+    "/proc/self/loginuid" => Thing::Text(proc::loginuid);
+    "/proc/self/oom_score" => Thing::Text(proc::zero);
+    "/proc/self/oom_score_adj" => Thing::Value(proc::oom_score_adj, proc::set_oom_score_adj);
+    "/proc/self/personality" => Thing::Text(proc::personality);
     "/proc/self/root" => Thing::Link(|| "/".into());
     "/proc/self/stat" => Thing::Text(proc::task_stat);
     "/proc/self/statm" => Thing::Text(proc::statm);
     "/proc/self/status" => Thing::Text(proc::status);
     "/proc/self/task" => Thing::Directory;
     "/proc/stat" => Thing::Text(proc::stat);
+    "/proc/swaps" => Thing::Text(proc::swaps);
+    "/proc/sys/fs/file-max" => Thing::Text(proc::file_max);
+    "/proc/sys/fs/inotify/max_queued_events" => Thing::Text(|| "16384\n".into());
+    "/proc/sys/fs/inotify/max_user_instances" => Thing::Text(|| "128\n".into());
+    "/proc/sys/fs/inotify/max_user_watches" => Thing::Text(|| "65536\n".into());
+    "/proc/sys/fs/nr_open" => Thing::Text(proc::file_max);
     "/proc/sys/fs/pipe-max-size" => Thing::Text(proc::pipe_max_size);
     "/proc/sys/kernel/cap_last_cap" => Thing::Text(proc::cap_last_cap);
+    "/proc/sys/kernel/core_pattern" => Thing::Text(|| "core\n".into());
     "/proc/sys/kernel/hostname" => Thing::Text(proc::hostname);
     "/proc/sys/kernel/ngroups_max" => Thing::Text(proc::ngroups_max);
     "/proc/sys/kernel/osrelease" => Thing::Text(proc::osrelease);
@@ -86,16 +106,30 @@ table! {
     "/proc/sys/kernel/pid_max" => Thing::Text(proc::pid_max);
     "/proc/sys/kernel/random/boot_id" => Thing::Text(proc::boot_id);
     "/proc/sys/kernel/random/uuid" => Thing::Text(proc::uuid);
+    "/proc/sys/kernel/randomize_va_space" => Thing::Text(proc::zero);
+    "/proc/sys/kernel/sem" => Thing::Text(|| "32000\t1024000000\t500\t32000\n".into());
+    "/proc/sys/kernel/shmall" => Thing::Text(|| "18446744073692774399\n".into());
+    "/proc/sys/kernel/shmmax" => Thing::Text(|| "18446744073692774399\n".into());
+    "/proc/sys/kernel/shmmni" => Thing::Text(|| "4096\n".into());
+    "/proc/sys/kernel/threads-max" => Thing::Text(|| "32768\n".into());
+    "/proc/sys/kernel/version" => Thing::Text(proc::kernel_version);
     "/proc/sys/net/core/somaxconn" => Thing::Text(proc::somaxconn);
     "/proc/sys/vm/max_map_count" => Thing::Text(proc::max_map_count);
+    "/proc/sys/vm/nr_hugepages" => Thing::Text(proc::zero);
     "/proc/sys/vm/overcommit_memory" => Thing::Text(proc::zero);
     "/proc/thread-self" => Thing::Link(proc::thread_self);
     "/proc/uptime" => Thing::Text(proc::uptime);
     "/proc/version" => Thing::Text(proc::version);
+    "/sys/devices/system/cpu/offline" => Thing::Text(|| "\n".into());
     "/sys/devices/system/cpu/online" => Thing::Text(proc::cpus);
     "/sys/devices/system/cpu/possible" => Thing::Text(proc::cpus);
     "/sys/devices/system/cpu/present" => Thing::Text(proc::cpus);
+    "/sys/devices/system/node/node0/cpulist" => Thing::Text(proc::cpus);
+    "/sys/devices/system/node/online" => Thing::Text(proc::zero);
+    "/sys/devices/system/node/possible" => Thing::Text(proc::zero);
     "/sys/fs/cgroup" => Thing::Directory;
+    "/sys/kernel/mm/transparent_hugepage/enabled" => Thing::Text(|| "always madvise [never]\n".into());
+    "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size" => Thing::Text(|| "2097152\n".into());
 }
 
 /// Whether the program's console is a terminal.
@@ -132,21 +166,35 @@ fn look(path: &str) -> Option<Thing> {
         let fd = number.parse().ok()?;
         return process().files.lock().get(fd).ok().map(|_| Thing::Descriptor(fd));
     }
+    if let Some(number) = path::below(path, "/proc/self/fdinfo").filter(|number| !number.is_empty()) {
+        let fd = number.parse().ok()?;
+        return process().files.lock().get(fd).ok().map(|_| Thing::DescriptorInfo(fd));
+    }
     if let Some((_, thing)) = TABLE.iter().find(|(name, _)| *name == path) {
         return match thing {
             Thing::Terminal if !has_terminal() => None,
             thing => Some(*thing),
         };
     }
-    if let Some(number) = path.strip_prefix("/sys/devices/system/cpu/cpu") {
-        return number
-            .parse::<u64>()
-            .ok()
-            .filter(|cpu| *cpu < process().start.vcpus)
-            .map(|_| Thing::Directory);
+    if let Some(rest) = path.strip_prefix("/sys/devices/system/cpu/cpu") {
+        return processor(rest);
     }
     let above = TABLE.iter().any(|(name, _)| path::below(name, path).is_some());
     above.then_some(Thing::Directory)
+}
+
+/// What is known of a processor: `rest` is its number and what is behind it.
+fn processor(rest: &str) -> Option<Thing> {
+    let (number, inner) = rest.split_once('/').unwrap_or((rest, ""));
+    let cpu = number.parse::<u64>().ok().filter(|cpu| *cpu < process().start.vcpus)?;
+    match inner {
+        "" | "topology" => Some(Thing::Directory),
+        inner => {
+            let name = path::below(inner, "topology")?;
+            let (_, of) = proc::TOPOLOGY.iter().find(|(known, _)| *known == name)?;
+            Some(Thing::Topology(cpu, *of))
+        }
+    }
 }
 
 fn find(path: &str) -> Result<Thing, Errno> {
@@ -183,7 +231,10 @@ pub(super) fn read_link(path: &str) -> Result<String, Errno> {
 pub(super) fn stat(path: &str) -> Result<Stat, Errno> {
     Ok(match find(path)? {
         Thing::Directory => devices::stat(path, mode::DIRECTORY | 0o555, 0),
-        Thing::Text(_) => devices::stat(path, mode::REGULAR | 0o444, 0),
+        Thing::Text(_) | Thing::DescriptorInfo(_) | Thing::Topology(..) => {
+            devices::stat(path, mode::REGULAR | 0o444, 0)
+        }
+        Thing::Value(..) => devices::stat(path, mode::REGULAR | 0o644, 0),
         Thing::Link(target) => {
             let mut stat = devices::stat(path, mode::LINK | 0o777, 0);
             // Links of /dev have a size, those of /proc have none.
@@ -216,10 +267,11 @@ pub(super) fn open(path: &str, writing: bool) -> Result<Arc<dyn File>, Errno> {
     match find(path)? {
         Thing::Directory if writing => Err(Errno::EISDIR),
         Thing::Directory => Ok(Arc::new(Listing::new(Owner::Synthetic, path.into()))),
-        Thing::Text(_) if writing => Err(Errno::EACCES),
-        Thing::Text(text) => {
-            Ok(Arc::new(Snapshot { stat: stat(path)?, stat_fs: stat_fs(path), text: text() }))
-        }
+        Thing::Text(_) | Thing::DescriptorInfo(_) | Thing::Topology(..) if writing => Err(Errno::EACCES),
+        Thing::Text(text) => snapshot(path, text(), None),
+        Thing::Value(text, take) => snapshot(path, text(), Some(take)),
+        Thing::DescriptorInfo(fd) => snapshot(path, proc::descriptor_info(fd)?, None),
+        Thing::Topology(cpu, of) => snapshot(path, of(cpu), None),
         Thing::Device(device) => {
             let name = TABLE.iter().find(|(name, _)| *name == path).map_or("/dev/null", |(name, _)| name);
             Ok(Arc::new(DeviceFile { device, path: name }))
@@ -227,6 +279,10 @@ pub(super) fn open(path: &str, writing: bool) -> Result<Arc<dyn File>, Errno> {
         Thing::Terminal => Ok(console::terminal()?),
         Thing::Link(_) | Thing::Descriptor(_) => Err(Errno::ELOOP),
     }
+}
+
+fn snapshot(path: &str, text: Vec<u8>, take: Option<Take>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Snapshot { stat: stat(path)?, stat_fs: stat_fs(path), text, take }))
 }
 
 /// What is in a directory, without `.` and `..`.
@@ -240,10 +296,19 @@ pub(super) fn list(path: &str) -> Vec<Item> {
     }
     match canonical.as_str() {
         "/proc" => names.push(process().id().to_string()),
-        "/proc/self/fd" => names.extend(process().files.lock().numbers().iter().map(ToString::to_string)),
+        "/proc/self/fd" | "/proc/self/fdinfo" => {
+            names.extend(process().files.lock().numbers().iter().map(ToString::to_string));
+        }
         "/proc/self/task" => names.extend(process().threads.lock().keys().map(ToString::to_string)),
         "/sys/devices/system/cpu" => {
             names.extend((0..process().start.vcpus).map(|cpu| alloc::format!("cpu{cpu}")));
+        }
+        path if path.starts_with("/sys/devices/system/cpu/cpu") => {
+            if path.ends_with("/topology") {
+                names.extend(proc::TOPOLOGY.iter().map(|(name, _)| (*name).to_string()));
+            } else {
+                names.push("topology".into());
+            }
         }
         _ => {}
     }

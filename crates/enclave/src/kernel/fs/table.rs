@@ -23,6 +23,7 @@ pub(crate) struct Descriptor {
 }
 
 /// What the threads of a program share of files.
+#[derive(Clone)]
 pub(crate) struct Files {
     table: Vec<Option<Descriptor>>,
     cwd: String,
@@ -128,6 +129,28 @@ impl Files {
     pub(crate) fn remove(&mut self, fd: i32) -> Result<Descriptor, Errno> {
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         self.table.get_mut(index).and_then(Option::take).ok_or(Errno::EBADF)
+    }
+
+    /// Takes out what is to be closed at execve(2); to be dropped without the table's lock.
+    pub(crate) fn take_close_on_exec(&mut self) -> Vec<Descriptor> {
+        let closing = |slot: &mut Option<Descriptor>| slot.take_if(|descriptor| descriptor.close_on_exec);
+        self.table.iter_mut().filter_map(closing).collect()
+    }
+
+    /// Puts these in the place of all.
+    ///
+    /// # Errors
+    /// EBADF: beyond what a table can have.
+    pub(crate) fn replace(&mut self, descriptors: Vec<(i32, Descriptor)>) -> Result<(), Errno> {
+        self.table.clear();
+        for (fd, descriptor) in descriptors {
+            let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+            if index as u64 >= MAX_DESCRIPTORS {
+                return Err(Errno::EBADF);
+            }
+            self.put(index, descriptor);
+        }
+        Ok(())
     }
 
     /// The descriptors in use, in order.

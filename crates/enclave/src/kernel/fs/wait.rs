@@ -9,14 +9,16 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_enclave::vfs::flags::poll;
-use casemate_enclave_abi::op::{POLL_STDERR, POLL_STDIN, POLL_STDOUT};
+use casemate_enclave_abi::op::{MAX_POLLED, POLL_STDERR, POLL_STDIN, POLL_STDOUT};
 use casemate_enclave_abi::{Errno, Op};
 use spin::Mutex;
 
 use super::file::File;
+use crate::family::news;
+use crate::host::Buffer;
 use crate::process::process;
 use crate::sched::{self, Thread};
-use crate::{clock, host, signal};
+use crate::{clock, host, net, signal};
 
 /// The longest sleep of the only thread in the host before it looks for signals and its deadline again.
 const LONG_NS: u64 = 100_000_000;
@@ -91,6 +93,38 @@ pub(crate) struct Awaited {
     pub(crate) queues: Vec<Arc<WaitQueue>>,
     /// Streams of the console ([`casemate_enclave_abi::op::POLL_STDIN`] and so on).
     pub(crate) streams: u64,
+    /// Pipes of the host's, by handle, with `POLL` bits.
+    pub(crate) pipes: Vec<(u64, u64)>,
+}
+
+/// Waits outside until a stream, a pipe or a signal for the program is there; gives streams and pipes that are ready.
+///
+/// # Errors
+/// Those of poll(2).
+pub(crate) fn outside_ready(
+    streams: u64,
+    pipes: &[(u64, u64)],
+    timeout_ns: u64,
+) -> Result<(u64, Vec<u64>), Errno> {
+    let pipes = &pipes[..pipes.len().min(usize::try_from(MAX_POLLED).unwrap_or(0))];
+    let records = Buffer::new(pipes.len().max(1) * 16)?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(pipes.len() * 16);
+    for (handle, events) in pipes {
+        bytes.extend_from_slice(&handle.to_le_bytes());
+        bytes.extend_from_slice(&events.to_le_bytes());
+    }
+    records.write(&bytes);
+    let args = [records.offset(), pipes.len() as u64, streams, timeout_ns, 0, 0];
+    let ready = match host::call(Op::PollPipes, args) {
+        Err(Errno::EINTR) => 0,
+        result => result?,
+    };
+    records.read(&mut bytes);
+    let found = bytes.as_chunks::<16>().0.iter().map(|record| {
+        let [.., a, b, c, d, e, f, g, h] = *record;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    });
+    Ok((ready, found.collect()))
 }
 
 /// Asks the host which streams of the console are ready.
@@ -135,7 +169,7 @@ pub(crate) fn until<T>(
         for queue in &awaited.queues {
             queue.enter(&thread);
         }
-        let step = step(&thread, deadline, awaited.streams, &mut pause, &mut look);
+        let step = step(&thread, deadline, &awaited, &mut pause, &mut look);
         for queue in &awaited.queues {
             queue.leave(&thread);
         }
@@ -156,7 +190,7 @@ enum Step<T> {
 fn step<T>(
     thread: &Arc<Thread>,
     deadline: Option<u64>,
-    streams: u64,
+    awaited: &Awaited,
     pause: &mut u64,
     look: &mut impl FnMut() -> Result<Option<T>, Errno>,
 ) -> Result<Step<T>, Errno> {
@@ -172,10 +206,11 @@ fn step<T>(
         return Ok(Step::TimeOver);
     }
     let left = deadline.map_or(u64::MAX, |deadline| deadline - now);
-    if streams == 0 {
+    if awaited.streams == 0 && awaited.pipes.is_empty() {
         sched::park(deadline);
-    } else if process().threads.lock().len() == 1 {
-        console_ready(streams, left.min(LONG_NS))?;
+    } else if process().threads.lock().len() == 1 && !net::used() {
+        outside_ready(awaited.streams, &awaited.pipes, left.min(LONG_NS))?;
+        news::look();
     } else {
         let wake = now.saturating_add(left.min(*pause));
         *pause = (*pause * 2).min(SHORT_MAX_NS);

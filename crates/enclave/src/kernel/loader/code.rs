@@ -6,6 +6,7 @@ use casemate_enclave::elf::{self, Elf};
 use casemate_enclave::mm::{Kind, MapFlags, Prot};
 use casemate_enclave::rewrite::{self, Wanted};
 
+use super::islands;
 use crate::arch::vcpu;
 use crate::fs::OpenFile;
 use crate::process::process;
@@ -40,7 +41,10 @@ pub(crate) fn rewrite(file: &OpenFile, elf: &Elf, address: u64, length: u64, bia
     let applied =
         user::with_bytes_mut(address, bytes, |code| rewrite::apply(&plan, code, address, island, entry))?;
     match applied {
-        Ok(done) => user::write(island, &done.code)?,
+        Ok(done) => {
+            user::write(island, &done.code)?;
+            islands::add(address, length, done);
+        }
         Err(_) => {
             // Nothing was changed: every site traps.
             process().space.lock().unmap(island, size).map_err(user::errno)?;

@@ -70,6 +70,11 @@ fn net() -> Result<&'static Net, Errno> {
     NET.get().ok_or(Errno::EAFNOSUPPORT)
 }
 
+/// Whether the program has had sockets of the host's.
+pub(crate) fn used() -> bool {
+    NET.get().is_some_and(|net| !net.numbers.lock().queues.is_empty())
+}
+
 /// Tells whoever waits for sockets of which the host says that there is something new.
 pub(crate) fn drain() {
     let Some(net) = NET.get() else { return };

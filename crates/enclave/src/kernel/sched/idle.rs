@@ -2,70 +2,66 @@
 
 use core::hint;
 
-use super::{SCHEDULER, Thread, arrived, run_next};
+use super::queue::{self, CORES};
+use super::{Thread, arrived, run_next, timers};
+use crate::arch::cpu;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
-use crate::{host, net};
+use crate::stats::{STATS, add};
+use crate::{clock, host, net};
 
-/// Rounds of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
-const SPINS: u32 = 200;
+/// Cycles of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
+const SPIN: u64 = 40_000;
 
 /// Runs guest threads for ever, on the vCPU's own stack.
 pub(crate) fn idle() -> ! {
+    let here = Vcpu::index();
     loop {
         net::drain();
-        let mut scheduler = SCHEDULER.lock();
-        scheduler.expire();
-        if scheduler.ready.len() > 1
-            && let Some(other) = scheduler.take_parked()
-        {
-            drop(scheduler);
-            host::wake(other);
-            continue;
-        }
-        if let Some(thread) = scheduler.ready.pop_front() {
+        crate::family::news::look();
+        if let Some(thread) = queue::pick(here) {
+            // Where more waits than this vCPU takes, another is to come.
+            queue::wake_one(here);
+            while thread.is_on_a_vcpu() {
+                hint::spin_loop();
+            }
             let stack = run_next(thread);
-            let index = Vcpu::index();
-            let save = &raw mut scheduler.idle[index];
-            scheduler.tell_slicing();
-            core::mem::forget(scheduler);
-            // SAFETY: the thread's stack was stored by a switch or is new; the lock is held and released by the other side.
+            // SAFETY: this vCPU's own part, until the switch.
+            let save = &raw mut unsafe { CORES[here].local() }.idle;
+            // SAFETY: the thread's stack was stored by a switch that is over, or is new.
             unsafe { switch_stacks(save, stack) };
             arrived();
-            continue;
+        } else if !spin(here) {
+            sleep(here);
         }
-        drop(scheduler);
-        if spin() {
-            continue;
-        }
-        sleep();
     }
 }
 
 /// Waits a little for something to run.
-fn spin() -> bool {
-    for _ in 0..SPINS {
-        if SCHEDULER.try_lock().is_some_and(|scheduler| !scheduler.ready.is_empty()) {
-            return true;
-        }
+fn spin(here: usize) -> bool {
+    queue::set_spinning(here, true);
+    let begin = cpu::time_stamp();
+    let mut found = false;
+    while !found && cpu::time_stamp().wrapping_sub(begin) < SPIN {
         hint::spin_loop();
+        net::drain();
+        found = !queue::all_empty();
     }
-    false
+    queue::set_spinning(here, false);
+    found
 }
 
 /// Leaves the enclave until there is something to do.
-fn sleep() {
-    let index = Vcpu::index();
+fn sleep(here: usize) {
     // The number of wakes is read before it is known that there is nothing to do: a wake in between is not lost.
-    let seen = host::wakes(index);
-    let mut scheduler = SCHEDULER.lock();
-    let deadline = scheduler.expire();
-    if !scheduler.ready.is_empty() {
-        return;
+    let seen = host::wakes(here);
+    queue::set_parked(here, true);
+    timers::expire();
+    if queue::all_empty() {
+        let begin = clock::monotonic_ns();
+        host::sleep(timers::next(), seen);
+        add(&STATS.idle_ns, clock::monotonic_ns().saturating_sub(begin));
     }
-    scheduler.parked |= 1 << index;
-    drop(scheduler);
-    host::sleep(deadline, seen);
-    SCHEDULER.lock().parked &= !(1 << index);
+    queue::set_parked(here, false);
     debug_assert!(Thread::current().is_none(), "a guest thread on an idle vCPU");
 }

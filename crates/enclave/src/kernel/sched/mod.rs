@@ -1,96 +1,37 @@
 //! M guest threads on N vCPUs.
 //!
 //! Every guest thread has a kernel stack and blocks on it with [`park`]; who has something for it calls
-//! [`Thread::unpark`]. One lock holds the run queue and the timers. It is handed over a switch: the thread that goes takes
-//! it, the one that comes releases it. Kernel code is never preempted.
+//! [`Thread::unpark`]. Each vCPU has a queue of threads that can run; one that has none takes another's. Kernel code is
+//! never preempted.
+//!
+//! A thread that is woken while it is still on its way off a vCPU must not run on another one yet: `Thread::on` tells,
+//! and is cleared by whoever the switch arrives at. Nobody waits for that while he is himself on the way off a thread, or
+//! two vCPUs could wait for each other.
 
 mod idle;
+mod queue;
 mod stack;
 mod thread;
+mod timers;
 
-use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use core::mem;
-
-use spin::mutex::{SpinMutex, SpinMutexGuard};
+use core::ptr;
 
 pub(crate) use idle::idle;
+pub(crate) use stack::set_dynamic;
 pub(crate) use thread::Thread;
 
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::arch::{cpu, xstate};
-use crate::{clock, host, net};
+use crate::{host, net};
+use queue::CORES;
 
 /// Room for as many vCPUs as an enclave can have.
 const VCPUS: usize = {
     const { assert!(casemate_enclave_abi::MAX_VCPUS == 16) };
     16
 };
-
-/// Who can run, and who waits for what time.
-struct Scheduler {
-    ready: VecDeque<Arc<Thread>>,
-    /// By deadline (monotonic, ns) and thread id.
-    timers: BTreeMap<(u64, u32), Arc<Thread>>,
-    /// vCPUs that are outside and wait to be woken, a bit each.
-    parked: u64,
-    /// Stack pointers of the vCPUs' own code while a guest thread runs on them.
-    idle: [u64; VCPUS],
-    /// What the host was told last: whether running threads shall be interrupted because others wait.
-    slicing: bool,
-    /// Threads that have ended, until nobody is on their stack any more; one for each vCPU.
-    ended: [Option<Arc<Thread>>; VCPUS],
-}
-
-static SCHEDULER: SpinMutex<Scheduler> = SpinMutex::new(Scheduler {
-    ready: VecDeque::new(),
-    timers: BTreeMap::new(),
-    parked: 0,
-    idle: [0; VCPUS],
-    slicing: false,
-    ended: [const { None }; VCPUS],
-});
-
-impl Scheduler {
-    /// Moves threads whose time has come to the run queue. Returns the next time at which there is something to do.
-    fn expire(&mut self) -> Option<u64> {
-        if self.timers.is_empty() {
-            return None;
-        }
-        let now = clock::monotonic_ns();
-        while let Some(entry) = self.timers.first_entry() {
-            let deadline = entry.key().0;
-            if deadline > now {
-                return Some(deadline);
-            }
-            let thread = entry.remove();
-            thread.set_timed_out();
-            self.ready.push_back(thread);
-        }
-        None
-    }
-
-    /// Asks the host for time slices while somebody waits for a vCPU or for a time, and not otherwise.
-    fn tell_slicing(&mut self) {
-        let wanted = !self.ready.is_empty() || !self.timers.is_empty();
-        if wanted != self.slicing {
-            self.slicing = wanted;
-            host::want_slices(wanted);
-        }
-    }
-
-    /// A vCPU to wake because there is more to run than those who run take; it counts as awake from now on.
-    fn take_parked(&mut self) -> Option<usize> {
-        self.tell_slicing();
-        if self.ready.is_empty() || self.parked == 0 {
-            return None;
-        }
-        let index = self.parked.trailing_zeros();
-        self.parked &= !(1 << index);
-        usize::try_from(index).ok()
-    }
-}
 
 /// The guest thread that this code runs for. Only system calls and faults of guest threads may ask.
 pub(crate) fn current() -> Arc<Thread> {
@@ -99,105 +40,115 @@ pub(crate) fn current() -> Arc<Thread> {
 
 /// Puts a new thread among those that can run.
 pub(crate) fn start(thread: Arc<Thread>) {
-    let mut scheduler = SCHEDULER.lock();
-    scheduler.ready.push_back(thread);
-    let wake = scheduler.take_parked();
-    drop(scheduler);
-    wake_vcpu(wake);
-}
-
-fn wake_vcpu(index: Option<usize>) {
-    if let Some(index) = index {
-        host::wake(index);
-    }
+    queue::ready(thread);
 }
 
 /// Blocks the current thread until [`Thread::unpark`], or until the monotonic clock shows `deadline`. Returns at once, and
-/// takes the token, where an unpark came before. `false` where time ran out.
+/// takes the token, where an unpark came before. `false` where time ran out. While the program is halted it does not return.
 pub(crate) fn park(deadline: Option<u64>) -> bool {
+    let woken = park_once(deadline);
+    crate::family::halt::hold();
+    woken
+}
+
+/// The same for those who halt the program.
+pub(crate) fn park_once(deadline: Option<u64>) -> bool {
     // What it waits for may have come meanwhile.
     net::drain();
     let thread = current();
-    let mut scheduler = SCHEDULER.lock();
     if thread.take_token() {
         return true;
     }
     if let Some(deadline) = deadline {
-        scheduler.timers.insert((deadline, thread.id()), Arc::clone(&thread));
+        timers::insert(deadline, &thread);
     }
-    thread.set_parked(deadline);
-    switch_away(scheduler, &thread);
-    !thread.take_timed_out()
+    if thread.begin_park() {
+        switch_away(&thread);
+    }
+    deadline.is_none_or(|deadline| !timers::remove(deadline, &thread))
+}
+
+/// This vCPU is about to leave for a time that nobody knows: another one takes what waits here.
+pub(crate) fn leaving() {
+    queue::wake_for_all(Vcpu::index());
 }
 
 /// Lets others run.
 pub(crate) fn yield_now() {
     net::drain();
-    let thread = current();
-    let mut scheduler = SCHEDULER.lock();
-    scheduler.expire();
-    if scheduler.ready.is_empty() {
+    timers::expire();
+    let here = Vcpu::index();
+    if queue::is_empty(here) {
         return;
     }
-    scheduler.ready.push_back(Arc::clone(&thread));
-    switch_away(scheduler, &thread);
+    let thread = current();
+    queue::push(here, Arc::clone(&thread));
+    queue::wake_one(here);
+    switch_away(&thread);
 }
 
 /// Ends the current thread.
 pub(crate) fn exit_current() -> ! {
     let thread = current();
-    let mut scheduler = SCHEDULER.lock();
     thread.set_ended();
-    scheduler.ended[Vcpu::index()] = Some(Arc::clone(&thread));
     let pointer = Arc::as_ptr(&thread);
-    drop(thread);
-    // SAFETY: the scheduler's `ended` holds a reference until this stack is not used any more.
-    switch_away(scheduler, unsafe { &*pointer });
+    // SAFETY: this vCPU's own part, until the switch below.
+    unsafe { CORES[Vcpu::index()].local() }.ended = Some(thread);
+    // SAFETY: `ended` holds a reference until this stack is not used any more.
+    switch_away(unsafe { &*pointer });
     unreachable!("an ended thread ran again");
 }
 
 /// From `thread`, which is the current one, to whoever is next. Returns when it is its turn again, perhaps on another vCPU.
-fn switch_away(mut scheduler: SpinMutexGuard<'_, Scheduler>, thread: &Thread) {
+fn switch_away(thread: &Thread) {
     xstate::save_current();
     let fs = cpu::fs_base();
-    scheduler.expire();
-    let next = match scheduler.ready.pop_front() {
-        Some(next) if core::ptr::eq(Arc::as_ptr(&next), thread) => {
-            thread.set_running();
-            return;
+    let here = Vcpu::index();
+    let next = match queue::pick(here) {
+        Some(next) if ptr::eq(Arc::as_ptr(&next), thread) => return,
+        Some(next) if next.is_on_a_vcpu() => {
+            queue::put_back(here, next);
+            None
         }
+        next => next,
+    };
+    // SAFETY: this vCPU's own part, until the switch below.
+    let local = unsafe { CORES[here].local() };
+    local.leaving = Some(&raw const *thread.on());
+    let stack = match next {
         Some(next) => run_next(next),
         None => {
             Thread::set_current(None);
-            scheduler.idle[Vcpu::index()]
+            local.idle
         }
     };
-    scheduler.tell_slicing();
-    mem::forget(scheduler);
-    // SAFETY: `next` was stored by a switch, or is a new stack; the scheduler's lock is held, and the other side releases it.
-    unsafe { switch_stacks(thread.stack_pointer(), next) };
+    // SAFETY: `stack` was stored by a switch that is over, or is new.
+    unsafe { switch_stacks(thread.stack_pointer(), stack) };
     arrived();
     cpu::set_fs_base(fs);
 }
 
-/// Makes `next` the current thread of this vCPU; returns where its stack stands.
+/// Makes `next`, which is on no vCPU, the current thread of this one; returns where its stack stands.
 fn run_next(next: Arc<Thread>) -> u64 {
-    // SAFETY: the scheduler's lock is held, and the thread runs nowhere.
+    // SAFETY: the thread runs nowhere, and only this vCPU has taken it from the queue.
     let stack = unsafe { *next.stack_pointer() };
     next.set_running();
     Thread::set_current(Some(next));
     stack
 }
 
-/// What the side that a switch arrives at does first: releases the lock, and lets go of a thread that has ended here.
+/// What the side that a switch arrives at does first: says that the thread which left is off this vCPU, or lets go of it
+/// where it has ended.
 fn arrived() {
     let ended = {
-        // SAFETY: every switch is made with the lock held and the guard forgotten, so this is the only reference.
-        let scheduler = unsafe { &mut *SCHEDULER.as_mut_ptr() };
-        scheduler.ended[Vcpu::index()].take()
+        // SAFETY: this vCPU's own part.
+        let local = unsafe { CORES[Vcpu::index()].local() };
+        if let Some(leaving) = local.leaving.take() {
+            // SAFETY: a thread lives until it has ended and nobody is on its stack; `ended` holds it for that long.
+            Thread::set_left(unsafe { &*leaving });
+        }
+        local.ended.take()
     };
-    // SAFETY: as above; nothing of what the lock protects is referred to any more.
-    unsafe { SCHEDULER.force_unlock() };
     drop(ended);
 }
 
@@ -205,32 +156,22 @@ fn arrived() {
 #[unsafe(no_mangle)]
 extern "C" fn thread_started() {
     arrived();
-    cpu::set_fs_base(current().first_fs_base());
+    let thread = current();
+    if let Some(main) = thread.main() {
+        drop(thread);
+        main();
+    }
+    cpu::set_fs_base(thread.first_fs_base());
 }
 
 impl Thread {
     /// Lets the thread run again, or not block the next time that it wants to.
     pub(crate) fn unpark(self: &Arc<Self>) {
-        let mut scheduler = SCHEDULER.lock();
         match self.wake() {
-            thread::Wake::Token(running) => {
-                // It computes: where there is a signal for it, it must be interrupted to see it.
-                if let Some(vcpu) = running
-                    && self.needs_attention()
-                {
-                    host::kick(vcpu);
-                }
-                return;
-            }
-            thread::Wake::Ready(deadline) => {
-                if let Some(deadline) = deadline {
-                    scheduler.timers.remove(&(deadline, self.id()));
-                }
-                scheduler.ready.push_back(Arc::clone(self));
-            }
+            thread::Wake::Ready => queue::ready(Arc::clone(self)),
+            // It computes: where there is a signal for it, it must be interrupted to see it.
+            thread::Wake::Token(Some(vcpu)) if self.needs_attention() => host::kick(vcpu),
+            thread::Wake::Token(_) => {}
         }
-        let wake = scheduler.take_parked();
-        drop(scheduler);
-        wake_vcpu(wake);
     }
 }

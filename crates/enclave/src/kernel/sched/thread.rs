@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 
@@ -13,42 +13,37 @@ use crate::arch::vcpu::Vcpu;
 use crate::arch::xstate::Area;
 use crate::signal::Signals;
 
-/// What a thread is doing. Changes under the scheduler's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// In the run queue, or new.
-    Ready,
-    /// On this vCPU.
-    Running(usize),
-    /// Waits to be unparked, or for this time.
-    Parked(Option<u64>),
+/// What a thread is doing, as far as wakes are concerned.
+mod state {
+    /// On a vCPU or in a queue.
+    pub(super) const RUNNABLE: u8 = 0;
+    /// The same, and was unparked early: it will not block the next time.
+    pub(super) const NOTIFIED: u8 = 1;
+    /// Waits to be unparked.
+    pub(super) const PARKED: u8 = 2;
     /// Gone.
-    Ended,
+    pub(super) const ENDED: u8 = 3;
 }
 
 /// What [`Thread::wake`] found.
 pub(super) enum Wake {
-    /// It was not waiting; it will not block the next time. If it runs, on which vCPU.
+    /// It was not waiting; it will not block the next time. If it is on a vCPU, on which.
     Token(Option<usize>),
-    /// It was waiting, with this deadline, and is ready now.
-    Ready(Option<u64>),
-}
-
-/// Parts that the scheduler's lock protects.
-struct Scheduled {
-    status: Status,
-    /// An unpark that came early.
-    token: bool,
-    timed_out: bool,
-    /// The stack pointer while it does not run.
-    stack_pointer: u64,
+    /// It was waiting, and is to be queued now.
+    Ready,
 }
 
 /// A guest thread: a kernel stack, state components, and what Linux keeps for a thread.
 pub(crate) struct Thread {
-    id: u32,
+    id: AtomicU32,
     stack: KernelStack,
-    scheduled: UnsafeCell<Scheduled>,
+    state: AtomicU8,
+    /// The number of the vCPU whose stack pointer is in this thread's stack, plus one; or zero.
+    on: AtomicUsize,
+    /// The stack pointer while it is on no vCPU.
+    stack_pointer: UnsafeCell<u64>,
+    /// When it was queued, by the time-stamp counter.
+    pub(super) queued: AtomicU64,
     area: UnsafeCell<Box<Area>>,
     first_fs_base: u64,
     /// Where to write zero, and wake a futex, when it ends (`set_tid_address`, CLONE_CHILD_CLEARTID).
@@ -61,9 +56,11 @@ pub(crate) struct Thread {
     pub(crate) name: Mutex<[u8; 16]>,
     /// Signals may be pending that are not blocked: look before going back to guest code.
     pub(crate) attention: AtomicBool,
+    /// What it runs, if it is the kernel's own and never goes to guest code.
+    main: Option<fn() -> !>,
 }
 
-// SAFETY: `scheduled` is used only under the scheduler's lock; `area` only by the vCPU on which the thread runs, or by
+// SAFETY: `stack_pointer` and `area` are used only by the vCPU on which the thread runs, or by
 // whoever makes the thread before it runs.
 unsafe impl Sync for Thread {}
 // SAFETY: as above; nothing in it belongs to one vCPU.
@@ -71,34 +68,33 @@ unsafe impl Send for Thread {}
 
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Thread").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
 impl Thread {
-    /// A thread that will start with the registers of `frame`, and with the state components of `state`.
+    /// A thread that will start with the registers of `frame`, and with the state components of `state`. `None` where
+    /// there is no memory for it.
     pub(crate) fn new(
         id: u32,
         frame: &Frame,
         fs_base: u64,
         state: Option<&Area>,
         signals: Signals,
-    ) -> Arc<Self> {
-        let mut stack = KernelStack::new();
+    ) -> Option<Arc<Self>> {
+        let mut stack = KernelStack::new()?;
         let stack_pointer = stack.prepare(frame);
         let mut area = Box::new(Area::initial());
         if let Some(state) = state {
             area.copy_from_ssa(state.bytes());
         }
-        Arc::new(Self {
-            id,
+        Some(Arc::new(Self {
+            id: AtomicU32::new(id),
             stack,
-            scheduled: UnsafeCell::new(Scheduled {
-                status: Status::Ready,
-                token: false,
-                timed_out: false,
-                stack_pointer,
-            }),
+            state: AtomicU8::new(state::RUNNABLE),
+            on: AtomicUsize::new(0),
+            stack_pointer: UnsafeCell::new(stack_pointer),
+            queued: AtomicU64::new(0),
             area: UnsafeCell::new(area),
             first_fs_base: fs_base,
             clear_child_tid: AtomicU64::new(0),
@@ -106,12 +102,36 @@ impl Thread {
             signals: Mutex::new(signals),
             name: Mutex::new([0; 16]),
             attention: AtomicBool::new(false),
-        })
+            main: None,
+        }))
+    }
+
+    /// A thread of the kernel's own, which runs `main`. `None` where there is no memory for it.
+    pub(crate) fn of_kernel(id: u32, main: fn() -> !) -> Option<Arc<Self>> {
+        let frame = Frame::starting_at(0, 0);
+        let mut thread = Self::new(id, &frame, 0, None, Signals::default())?;
+        Arc::get_mut(&mut thread)?.main = Some(main);
+        Some(thread)
+    }
+
+    pub(super) fn main(&self) -> Option<fn() -> !> {
+        self.main
     }
 
     /// Its id, as gettid(2) says.
     pub(crate) fn id(&self) -> u32 {
-        self.id
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another id: that of its process, at execve(2); for a while that of a child (vfork(2)).
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// Whether a vCPU executes it now, in guest code or in the kernel, and not only on its way to sleep.
+    pub(crate) fn is_running(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        self.is_on_a_vcpu() && state != state::PARKED && state != state::ENDED
     }
 
     pub(super) fn first_fs_base(&self) -> u64 {
@@ -153,8 +173,8 @@ impl Thread {
         if before != 0 {
             let pointer: *const Self =
                 core::ptr::with_exposed_provenance(usize::try_from(before).unwrap_or(0));
-            // SAFETY: the reference that the field held. It is not the last one: the run queue, a timer, a wait queue or
-            // `ended` has another.
+            // SAFETY: the reference that the field held. It is not the last one: the thread's own stack or `ended` has
+            // another.
             drop(unsafe { Arc::from_raw(pointer) });
         }
     }
@@ -174,55 +194,61 @@ impl Thread {
         self.stack.frame_address()
     }
 
-    #[expect(clippy::mut_from_ref, reason = "the scheduler's lock makes it exclusive")]
-    fn scheduled(&self) -> &mut Scheduled {
-        // SAFETY: called only with the scheduler's lock held, by this module and its parent, for no longer than a statement.
-        unsafe { &mut *self.scheduled.get() }
-    }
-
+    /// Where its stack pointer is kept while it is on no vCPU.
     pub(super) fn stack_pointer(&self) -> *mut u64 {
-        &raw mut self.scheduled().stack_pointer
+        self.stack_pointer.get()
     }
 
+    /// Takes the token of an unpark that came early.
     pub(super) fn take_token(&self) -> bool {
-        core::mem::take(&mut self.scheduled().token)
+        self.state.load(Ordering::Relaxed) == state::NOTIFIED
+            && self.state.swap(state::RUNNABLE, Ordering::AcqRel) == state::NOTIFIED
     }
 
-    pub(super) fn set_parked(&self, deadline: Option<u64>) {
-        let scheduled = self.scheduled();
-        scheduled.status = Status::Parked(deadline);
-        scheduled.timed_out = false;
+    /// Says that the thread waits from now on: whoever unparks it queues it. `false` where an unpark came before.
+    pub(super) fn begin_park(&self) -> bool {
+        let (from, to) = (state::RUNNABLE, state::PARKED);
+        let parked = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        parked || !self.take_token()
+    }
+
+    /// Which vCPU it is on, plus one, or zero.
+    pub(super) fn on(&self) -> &AtomicUsize {
+        &self.on
+    }
+
+    /// Whether a vCPU still uses its stack.
+    pub(super) fn is_on_a_vcpu(&self) -> bool {
+        // Acquire: what was stored on the way off is seen by who goes on.
+        self.on.load(Ordering::Acquire) != 0
+    }
+
+    /// Says that nobody is on a thread's stack any more.
+    pub(super) fn set_left(on: &AtomicUsize) {
+        on.store(0, Ordering::Release);
     }
 
     pub(super) fn set_running(&self) {
-        self.scheduled().status = Status::Running(Vcpu::index());
+        self.on.store(Vcpu::index() + 1, Ordering::Relaxed);
         self.stack.check();
     }
 
     pub(super) fn set_ended(&self) {
-        self.scheduled().status = Status::Ended;
-    }
-
-    pub(super) fn set_timed_out(&self) {
-        let scheduled = self.scheduled();
-        scheduled.status = Status::Ready;
-        scheduled.timed_out = true;
-    }
-
-    pub(super) fn take_timed_out(&self) -> bool {
-        core::mem::take(&mut self.scheduled().timed_out)
+        self.state.store(state::ENDED, Ordering::Release);
     }
 
     pub(super) fn wake(&self) -> Wake {
-        let scheduled = self.scheduled();
-        match scheduled.status {
-            Status::Parked(deadline) => {
-                scheduled.status = Status::Ready;
-                Wake::Ready(deadline)
-            }
-            status @ (Status::Ready | Status::Running(_) | Status::Ended) => {
-                scheduled.token = true;
-                Wake::Token(if let Status::Running(vcpu) = status { Some(vcpu) } else { None })
+        let mut now = self.state.load(Ordering::Relaxed);
+        loop {
+            let next = match now {
+                state::PARKED => state::RUNNABLE,
+                state::ENDED => return Wake::Token(None),
+                _ => state::NOTIFIED,
+            };
+            match self.state.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(state::PARKED) => return Wake::Ready,
+                Ok(_) => return Wake::Token(self.on.load(Ordering::Relaxed).checked_sub(1)),
+                Err(other) => now = other,
             }
         }
     }

@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::{Action, AltStack, Info, SIG_DFL, bit, flag};
 use crate::arch::cpu;
 use crate::arch::frame::Frame;
+use crate::loader::islands;
 use crate::process::process;
 use crate::sched::{self, Thread};
 use crate::{syscall, user};
@@ -151,7 +152,7 @@ pub(super) fn enter(
         rax: f.rax,
         rcx: f.rcx,
         rsp: f.rsp,
-        rip: f.rip,
+        rip: islands::shown(f.rip),
         rflags: f.rflags,
         segments: SEGMENTS,
         error_code,
@@ -262,7 +263,7 @@ pub(crate) fn sigreturn(frame: &mut Frame) -> Result<u64, Errno> {
         rsi: context.rsi,
         rdi: context.rdi,
         orig_rax: u64::MAX,
-        rip: context.rip,
+        rip: islands::resumed(context.rip),
         rsp: context.rsp,
         rflags: context.rflags & CHANGEABLE_FLAGS | 0x202,
     };

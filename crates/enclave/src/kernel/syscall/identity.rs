@@ -2,10 +2,14 @@
 //!
 //! Ids come from the start-up block and stay. A call that would change them succeeds where it changes nothing.
 
+use casemate_enclave_abi::Op;
+use casemate_enclave_abi::op::{GROUP_GETPGID, GROUP_GETPPID, GROUP_GETSID, GROUP_SETPGID, GROUP_SETSID};
+
 use super::{Errno, Result, uint};
 use crate::arch::frame::Frame;
+use crate::family::vfork;
 use crate::process::process;
-use crate::user;
+use crate::{host, user};
 
 pub(crate) fn getuid(_: &mut Frame) -> Result {
     Ok(process().start.uid)
@@ -24,7 +28,10 @@ pub(crate) fn getegid(_: &mut Frame) -> Result {
 }
 
 pub(crate) fn getppid(_: &mut Frame) -> Result {
-    Ok(process().start.ppid)
+    match vfork::parent() {
+        Some(parent) => Ok(parent),
+        None => group(GROUP_GETPPID, 0, 0),
+    }
 }
 
 /// Writes three ids; the saved one is the effective one.
@@ -121,34 +128,44 @@ fn is_own(argument: u64) -> bool {
     id == 0 || id == process().id()
 }
 
-fn own_id(argument: u64) -> Result {
-    if is_own(argument) { Ok(u64::from(process().id())) } else { Err(Errno::ESRCH) }
+/// Asks the host about process groups. A child of vfork(2) has no process of its own yet: what it sets is noted, and what it
+/// asks is its parent's.
+fn group(kind: u64, pid: u64, group: u64) -> Result {
+    let pid = if is_own(pid) { 0 } else { u64::from(uint(pid)) };
+    host::call(Op::Group, [kind, pid, u64::from(uint(group)), 0, 0, 0])
 }
 
-/// The process leads its group and its session.
 pub(crate) fn getpgrp(_: &mut Frame) -> Result {
-    Ok(u64::from(process().id()))
+    group(GROUP_GETPGID, 0, 0)
 }
 
 pub(crate) fn getpgid(frame: &mut Frame) -> Result {
     let [id, ..] = frame.arguments();
-    own_id(id)
+    group(GROUP_GETPGID, id, 0)
 }
 
 pub(crate) fn getsid(frame: &mut Frame) -> Result {
     let [id, ..] = frame.arguments();
-    own_id(id)
+    group(GROUP_GETSID, id, 0)
 }
 
 pub(crate) fn setsid(_: &mut Frame) -> Result {
-    Err(Errno::EPERM)
+    if vfork::note_group(GROUP_SETSID, 0, 0) {
+        return Ok(u64::from(process().id()));
+    }
+    group(GROUP_SETSID, 0, 0)
 }
 
-/// A session's leader stays in its group.
 pub(crate) fn setpgid(frame: &mut Frame) -> Result {
-    let [id, ..] = frame.arguments();
-    own_id(id)?;
-    Err(Errno::EPERM)
+    let [id, to, ..] = frame.arguments();
+    if super::int(to) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let to = if is_own(to) && is_own(id) { 0 } else { u64::from(uint(to)) };
+    if is_own(id) && vfork::note_group(GROUP_SETPGID, 0, to) {
+        return Ok(0);
+    }
+    group(GROUP_SETPGID, id, to)
 }
 
 /// Versions of capget(2) (`include/uapi/linux/capability.h`): the first has one word of each set, the others two.

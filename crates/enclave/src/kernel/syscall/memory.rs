@@ -6,7 +6,7 @@ use casemate_enclave::mm::{Kind, MapFlags, Prot, RemapFlags};
 
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
-use crate::fs::OpenFile;
+use crate::fs::{OpenFile, mapped};
 use crate::loader;
 use crate::process::process;
 use crate::user;
@@ -44,6 +44,10 @@ pub(super) fn mmap(frame: &mut Frame) -> Result {
         read_only: false,
     };
     let hint = (address != 0 || map_flags.fixed || map_flags.fixed_noreplace).then_some(address);
+    if map_flags.fixed {
+        mapped::forget(address, length);
+        loader::islands::forget(address, length);
+    }
     if flags & flag::ANONYMOUS != 0 {
         let mut space = process().space.lock();
         return space.map(hint, length, prot, map_flags, Kind::Anonymous).map_err(user::errno);
@@ -87,6 +91,9 @@ fn map_file(
         let _ = process().space.lock().unmap(address, length);
         return Err(errno);
     }
+    if flags.shared {
+        mapped::register(file, address, length, offset);
+    }
     if prot != Prot::RW {
         process().space.lock().protect(address, length, prot).map_err(user::errno)?;
     }
@@ -102,6 +109,8 @@ pub(super) fn mprotect(frame: &mut Frame) -> Result {
 
 pub(super) fn munmap(frame: &mut Frame) -> Result {
     let [address, length, ..] = frame.arguments();
+    mapped::forget(address, length);
+    loader::islands::forget(address, length);
     process().space.lock().unmap(address, length).map_err(user::errno)?;
     Ok(0)
 }
@@ -118,16 +127,37 @@ pub(super) fn mremap(frame: &mut Frame) -> Result {
         fixed: (flags & 2 != 0).then_some(new_address),
         dontunmap: flags & 4 != 0,
     };
-    let mut space = process().space.lock();
-    let moved = space.remap(old, old_length, new_length, flags, |pages| {
+    let shared = mapped::behind(old);
+    mapped::flush(old, old_length);
+    let moved = process().space.lock().remap(old, old_length, new_length, flags, |pages| {
         user::copy_pages(pages.from, pages.to);
     });
-    moved.map(|remapped| remapped.address()).map_err(user::errno)
+    let address = moved.map(|remapped| remapped.address()).map_err(user::errno)?;
+    if let Some((file, offset)) = shared {
+        // Written above; from here on what is at the new place is the mapping.
+        mapped::moved(old, old_length);
+        if new_length > old_length {
+            loader::fill(&file, offset + old_length, address + old_length, new_length - old_length)?;
+        }
+        mapped::register(&file, address, new_length, offset);
+    }
+    Ok(address)
 }
 
 pub(super) fn msync(frame: &mut Frame) -> Result {
-    let [address, ..] = frame.arguments();
-    if address % 4096 != 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    let [address, length, flags, ..] = frame.arguments();
+    // MS_ASYNC, MS_INVALIDATE, MS_SYNC; not the first and the last at once.
+    if address % 4096 != 0 || flags & !7 != 0 || flags & 5 == 5 {
+        return Err(Errno::EINVAL);
+    }
+    let length = length.checked_next_multiple_of(4096).ok_or(Errno::ENOMEM)?;
+    let mut at = address;
+    let end = address.checked_add(length).ok_or(Errno::ENOMEM)?;
+    while at < end {
+        at = process().space.lock().find(at).ok_or(Errno::ENOMEM)?.range.end();
+    }
+    mapped::flush(address, length);
+    Ok(0)
 }
 
 pub(super) fn mincore(frame: &mut Frame) -> Result {

@@ -3,9 +3,11 @@
 mod file;
 mod futex;
 mod identity;
+mod interval;
 mod memory;
 mod net;
 mod process;
+mod shared_memory;
 mod signal;
 mod system;
 mod table;
@@ -13,13 +15,11 @@ mod thread;
 mod time;
 mod trace;
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 pub(crate) use casemate_enclave_abi::Errno;
 
 use crate::arch::frame::Frame;
-use crate::arch::vcpu::{self, Vcpu};
-use crate::{host, sched};
+use crate::arch::vcpu::Vcpu;
+use crate::{sched, stats};
 
 pub(crate) use futex::wake as wake_futex;
 pub(crate) use trace::{set as set_trace, signal as trace_signal};
@@ -52,19 +52,17 @@ pub(crate) struct Call {
     pub(crate) run: fn(&mut Frame) -> Result,
 }
 
-/// Calls to numbers that the table does not have.
-static UNKNOWN: AtomicU64 = AtomicU64::new(0);
-
 /// Called by the entry code with the guest's registers. Nonzero: go back with every register from the frame.
 #[unsafe(no_mangle)]
 extern "C" fn syscall_dispatch(frame: &mut Frame) -> u32 {
+    Vcpu::count_call();
     let call =
         usize::try_from(frame.orig_rax).ok().and_then(|number| table::CALLS.get(number)).copied().flatten();
     let result = match call {
         Some(call) if trace::is_on() => trace::around(call, frame),
         Some(call) => (call.run)(frame),
         None => {
-            UNKNOWN.fetch_add(1, Ordering::Relaxed);
+            stats::unknown_call(frame.orig_rax);
             trace::unknown(frame);
             Err(Errno::ENOSYS)
         }
@@ -85,6 +83,8 @@ pub(crate) fn before_guest(frame: &mut Frame) {
     if Vcpu::take_need_resched() {
         sched::yield_now();
     }
+    crate::family::news::look();
+    crate::family::halt::before_guest();
     crate::signal::deliver(frame);
 }
 
@@ -96,11 +96,10 @@ pub(crate) fn restarts(number: u64) -> bool {
     RESTARTING.contains(&number)
 }
 
-/// Prints, where that was asked for, how many calls took the slow way, and how many nobody knew.
+/// Prints, where that was asked for, what the run has cost.
 pub(crate) fn print_counters() {
     if trace::counts() {
-        let (trapped, unknown) = (vcpu::trapped_calls(), UNKNOWN.load(Ordering::Relaxed));
-        host::print(format_args!("casemate: {trapped} system calls trapped, {unknown} had unknown numbers"));
+        stats::print();
     }
 }
 

@@ -1,23 +1,29 @@
 //! The process as a whole.
 
+use casemate_enclave_abi::ExitStatus;
+
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
+use crate::family::fork::{self, Wanted};
+use crate::family::vfork;
 use crate::process::process;
 use crate::{sched, user};
 
 pub(super) fn exit_group(frame: &mut Frame) -> Result {
     let [code, ..] = frame.arguments();
-    process().exit(code.to_le_bytes()[0])
+    let code = code.to_le_bytes()[0];
+    if vfork::end(frame, ExitStatus::Code(code)) {
+        return Ok(frame.rax);
+    }
+    process().exit(code)
 }
 
-/// What makes processes.
-pub(super) fn refuse(_: &mut Frame) -> Result {
-    Err(Errno::ENOSYS)
+pub(super) fn fork(frame: &mut Frame) -> Result {
+    fork::process(frame, Wanted::default())
 }
 
-/// Waiting for children, of which there are none.
-pub(super) fn no_children(_: &mut Frame) -> Result {
-    Err(Errno::ECHILD)
+pub(super) fn vfork(frame: &mut Frame) -> Result {
+    fork::process(frame, Wanted { flags: fork::flag::VM | fork::flag::VFORK, ..Wanted::default() })
 }
 
 pub(super) fn prctl(frame: &mut Frame) -> Result {

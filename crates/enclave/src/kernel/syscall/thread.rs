@@ -2,11 +2,14 @@
 
 use core::sync::atomic::Ordering;
 
+use casemate_enclave_abi::ExitStatus;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{Errno, Result, int};
 use crate::arch::frame::Frame;
 use crate::arch::{cpu, xstate};
+use crate::family::fork::{self, Wanted};
+use crate::family::vfork;
 use crate::process::process;
 use crate::sched::{self, Thread};
 use crate::signal::Signals;
@@ -25,8 +28,9 @@ mod flag {
     pub(super) const A_THREAD: u64 = VM | SIGHAND | THREAD;
 }
 
-/// Threads that the kernel's heap has room for.
-const MOST_THREADS: usize = 1024;
+/// The most threads. In emulation each takes four of the 65,530 mappings that a process of Linux may have: its stack, its
+/// kernel stack, and what lies between.
+const MOST_THREADS: usize = 12 * 1024;
 
 /// `struct clone_args`, its first version.
 #[repr(C)]
@@ -68,11 +72,11 @@ pub(super) fn clone3(frame: &mut Frame) -> Result {
     new_thread(frame, &arguments)
 }
 
-fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
+fn new_thread(frame: &mut Frame, arguments: &CloneArguments) -> Result {
     let flags = arguments.flags;
     if flags & flag::A_THREAD != flag::A_THREAD {
-        // A process: it comes with a later version.
-        return Err(Errno::ENOSYS);
+        let CloneArguments { flags, stack, parent_tid, child_tid, tls, .. } = *arguments;
+        return fork::process(frame, Wanted { flags, stack, parent_tid, child_tid, tls });
     }
     if flags & flag::SETTLS != 0 && arguments.tls >> 47 != 0 {
         return Err(Errno::EPERM);
@@ -94,7 +98,8 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
     }
     let fs = if flags & flag::SETTLS != 0 { arguments.tls } else { cpu::fs_base() };
     let mask = parent.signals.lock().mask;
-    let child = Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask));
+    let child =
+        Thread::new(id, &child_frame, fs, Some(area), Signals::with_mask(mask)).ok_or(Errno::EAGAIN)?;
     *child.name.lock() = *parent.name.lock();
     if flags & flag::PARENT_SETTID != 0 {
         user::write_value(arguments.parent_tid, &id)?;
@@ -112,6 +117,9 @@ fn new_thread(frame: &Frame, arguments: &CloneArguments) -> Result {
 
 pub(super) fn exit(frame: &mut Frame) -> Result {
     let [code, ..] = frame.arguments();
+    if vfork::end(frame, ExitStatus::Code(code.to_le_bytes()[0])) {
+        return Ok(frame.rax);
+    }
     end_thread(code)
 }
 
@@ -126,6 +134,7 @@ fn end_thread(code: u64) -> ! {
         if last {
             process().exit(code.to_le_bytes()[0]);
         }
+        super::futex::thread_ends(&thread);
         let word = thread.clear_child_tid.load(Ordering::Relaxed);
         if word != 0 && user::write_value(word, &0_u32).is_ok() {
             // Nobody is told of what is wrong with the word of a thread that is gone.

@@ -32,6 +32,34 @@ impl Timespec {
     }
 }
 
+/// `struct itimerval` and `struct itimerspec`: interval, then value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub(crate) struct Pair {
+    interval: Timespec,
+    value: Timespec,
+}
+
+impl Pair {
+    /// Interval and value in nanoseconds, where a fraction's unit has so many.
+    pub(crate) fn to_ns(self, unit: u64) -> core::result::Result<(u64, u64), Errno> {
+        let ns = |time: Timespec| {
+            let part = time.nanoseconds.checked_mul(unit.cast_signed()).ok_or(Errno::EINVAL)?;
+            Timespec { nanoseconds: part, ..time }.to_ns()
+        };
+        Ok((ns(self.interval)?, ns(self.value)?))
+    }
+
+    /// From time left and interval.
+    pub(crate) fn from_ns((left, interval): (u64, u64), unit: u64) -> Self {
+        let time = |ns: u64| {
+            let time = Timespec::from_ns(ns.next_multiple_of(unit));
+            Timespec { nanoseconds: time.nanoseconds / unit.cast_signed(), ..time }
+        };
+        Self { interval: time(interval), value: time(left) }
+    }
+}
+
 /// Clocks that can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {

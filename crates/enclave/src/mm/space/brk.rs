@@ -44,6 +44,17 @@ impl<H: Hardware> AddressSpace<H> {
         brk.end
     }
 
+    /// Start and end of the heap, if there is one.
+    #[must_use]
+    pub fn brk_bounds(&self) -> Option<(u64, u64)> {
+        self.brk.map(|brk| (brk.start, brk.end))
+    }
+
+    /// Sets both, where the mapping of the heap was restored.
+    pub fn restore_brk(&mut self, start: u64, end: u64) {
+        self.brk = Some(Brk { start, end });
+    }
+
     /// The hole above the program break.
     pub(super) fn room_for_brk(&self) -> Option<Range> {
         let end = align_up(self.brk?.end)?;

@@ -4,14 +4,15 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 use casemate_enclave::vfs::access;
-use casemate_enclave::vfs::flags::open as o;
+use casemate_enclave::vfs::flags::{mode, open as o};
 use casemate_enclave::vfs::path::{self, Last, Path};
 use casemate_enclave::vfs::tmpfs::Node;
-use casemate_enclave_abi::{Errno, Stat};
+use casemate_enclave_abi::Errno;
 
-use super::mounts::{self, MemoryMount};
-use super::{Inside, Spot, at, inside, is_directory};
-use crate::fs::file::File;
+use super::mounts::{self, HostMount, MemoryMount};
+use super::{Inside, Spot, inside, is_directory, spot, walk_to};
+use crate::fs::file::{File, Sink};
+use crate::fs::inotify::event;
 use crate::fs::listing::{Listing, Owner};
 use crate::fs::memory_file::{MemoryFile, Snapshot};
 use crate::fs::{OpenFile, host_file, synthetic};
@@ -68,11 +69,24 @@ pub(crate) fn open(path: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFile>, 
         return Err(Errno::EISDIR);
     }
     let ask = Ask { path, flags, mode, follow };
-    at(path, follow, |spot| match spot {
-        Spot::Host(place) => host(&ask, place),
-        Spot::Memory(mount, real) => memory(&ask, mount, real),
-        Spot::Synthetic(real) => synthetic(&ask, real),
-    })
+    let (real, missing) = walk_to(path, follow)?;
+    if missing && !ask.has(o::CREAT) {
+        return Err(Errno::ENOENT);
+    }
+    let opened = match spot(real) {
+        Spot::Host(mount, real) if mount.read_only => read_only(&ask, mount, &real, missing),
+        Spot::Host(mount, real) => host(&ask, mount, &real),
+        Spot::Memory(mount, real) => memory(&ask, mount, &real),
+        Spot::Synthetic(real) => synthetic(&ask, &real),
+    }?;
+    if missing {
+        opened.tell(event::CREATE);
+    }
+    opened.tell(event::OPEN);
+    if ask.has(o::TRUNC) && !missing {
+        opened.tell(event::MODIFY);
+    }
+    Ok(opened)
 }
 
 /// O_PATH: where it leads, and nothing more.
@@ -84,48 +98,49 @@ fn path_only(path: &Path, flags: u32, follow: bool) -> Result<Arc<OpenFile>, Err
     let real = super::walk(path, follow)?;
     let stat_fs = super::stat_fs(path).unwrap_or_else(|_| mounts::stat_fs());
     let flags = flags & (o::PATH | o::DIRECTORY | o::NOFOLLOW);
-    Ok(OpenFile::new(Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new() }), flags, real))
+    Ok(OpenFile::new(
+        Arc::new(Snapshot { stat, stat_fs, text: alloc::vec::Vec::new(), take: None }),
+        flags,
+        real,
+    ))
 }
 
-/// Removes the slash that says "a directory".
-fn plain(place: &str) -> &str {
-    match place.strip_suffix('/') {
-        Some("") | None => place,
-        Some(plain) => plain,
-    }
-}
-
-fn host(ask: &Ask<'_>, place: &str) -> Result<Arc<OpenFile>, Errno> {
-    if ask.has(o::TMPFILE) {
+/// What cannot be written: flags that mean writing can be left out where a file exists and is only to be read.
+fn read_only(
+    ask: &Ask<'_>,
+    mount: &'static HostMount,
+    real: &str,
+    missing: bool,
+) -> Result<Arc<OpenFile>, Errno> {
+    if ask.has(o::TMPFILE) || missing {
         return Err(Errno::EROFS);
     }
     if ask.writes() || ask.flags & (o::CREAT | o::TRUNC) != 0 {
-        host_for_writing(ask, place)?;
+        ask.check_kind(is_directory(&super::host_stat(mount, real)?))?;
+        if ask.writes() || ask.has(o::TRUNC) {
+            return Err(Errno::EROFS);
+        }
     }
-    let file = host_file::open_at(place, ask.flags)?;
-    Ok(OpenFile::new(file, ask.flags | o::LARGEFILE, plain(place).into()))
+    host(ask, mount, real)
 }
 
-/// Whether flags that mean writing can be left out: a file that exists and is only to be read.
-fn host_for_writing(ask: &Ask<'_>, place: &str) -> Result<(), Errno> {
-    match host_file::stat_at(place, ask.follow) {
-        Ok(stat) => {
-            ask.check_kind(is_directory(&stat))?;
-            if ask.writes() || ask.has(o::TRUNC) { Err(Errno::EROFS) } else { Ok(()) }
+fn host(ask: &Ask<'_>, mount: &'static HostMount, real: &str) -> Result<Arc<OpenFile>, Errno> {
+    let file = match host_file::open_at(mount, real, ask.flags, ask.mode) {
+        Ok(file) if file.is_directory() && mounts::leads_to_mount(real) => {
+            listing(Owner::Host(Some(file)), real)
         }
-        Err(Errno::ENOENT) if ask.has(o::CREAT) => {
-            host_parent(plain(place))?;
-            Err(Errno::EROFS)
+        Ok(file) => file,
+        Err(Errno::ENOENT) if mounts::leads_to_mount(real) => {
+            ask.check_kind(true)?;
+            listing(Owner::Host(None), real)
         }
-        Err(errno) => Err(errno),
-    }
+        Err(errno) => return Err(errno),
+    };
+    Ok(OpenFile::new(file, ask.flags | o::LARGEFILE, real.into()))
 }
 
-/// Whether the directory of a path is there, on the host.
-pub(super) fn host_parent(place: &str) -> Result<(), Errno> {
-    let parent: &str = path::split(place).map_or("/", |(parent, _)| parent);
-    let stat: Stat = host_file::stat_at(parent, true)?;
-    if is_directory(&stat) { Ok(()) } else { Err(Errno::ENOTDIR) }
+fn listing(owner: Owner, real: &str) -> Arc<dyn File> {
+    Arc::new(Listing::new(owner, real.into()))
 }
 
 fn memory(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<OpenFile>, Errno> {
@@ -133,6 +148,10 @@ fn memory(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<
         Ok(Inside::Node(node)) => node,
         Ok(Inside::Below) if ask.must_be_new() => return Err(Errno::EEXIST),
         Ok(Inside::Below) => return below(ask, mount, real),
+        Err(Errno::ENOENT) if mounts::leads_to_mount(real) => {
+            ask.check_kind(true)?;
+            return Ok(OpenFile::new(listing(Owner::Host(None), real), ask.flags, real.into()));
+        }
         Err(Errno::ENOENT) if ask.has(o::CREAT) => {
             make_parents(mount, real)?;
             let inside = path::below(real, mount.place).unwrap_or("");
@@ -158,9 +177,7 @@ fn memory(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<
     ask.check_kind(node.is_directory())?;
     check_permission(&node, ask)?;
     if node.is_directory() {
-        let see_through = mount.see_through;
-        let owner = Owner::Memory { node, device: mount.device, see_through };
-        return Ok(OpenFile::new(Arc::new(Listing::new(owner, real.into())), ask.flags, real.into()));
+        return Ok(OpenFile::new(listing(Owner::Memory { node, mount }, real), ask.flags, real.into()));
     }
     if ask.has(o::TRUNC) {
         node.truncate(0, crate::fs::devices::now())?;
@@ -173,17 +190,54 @@ fn opened(ask: &Ask<'_>, mount: &MemoryMount, node: Arc<Node>, path: String) -> 
     OpenFile::new(file, ask.flags | o::LARGEFILE, path)
 }
 
-/// A file of the host's that shows through. A directory is made in memory then, so that its listing shows both.
+/// What shows through of the host's. A directory is made in memory then, so that its listing shows both; a file that is
+/// to be written is copied.
 fn below(ask: &Ask<'_>, mount: &'static MemoryMount, real: &str) -> Result<Arc<OpenFile>, Errno> {
-    let directory = is_directory(&host_file::stat_at(real, false)?);
-    if !directory {
-        return host(ask, if ask.path.directory { return Err(Errno::ENOTDIR) } else { real });
-    }
+    let directory = is_directory(&host_file::stat_at(mounts::ROOT.place(real))?);
     if !ask.has(o::TMPFILE) {
-        ask.check_kind(true)?;
+        ask.check_kind(directory)?;
     }
-    make_parents(mount, &path::join(real, "x"))?;
-    memory(ask, mount, real)
+    if directory || ask.writes() || ask.has(o::TRUNC) {
+        own(mount, real)?;
+        return memory(ask, mount, real);
+    }
+    host(ask, &mounts::ROOT, real)
+}
+
+/// The node at a path of a mount in memory; what shows through there becomes one.
+///
+/// # Errors
+/// ENOENT. ENOSPC: the host's file is too large. ELOOP: it is a link; EACCES: nothing that can be copied.
+pub(super) fn own(mount: &MemoryMount, real: &str) -> Result<Arc<Node>, Errno> {
+    if let Inside::Node(node) = inside(mount, real)? {
+        return Ok(node);
+    }
+    let within = path::below(real, mount.place).unwrap_or("");
+    let place = mounts::ROOT.place(real);
+    let stat = host_file::stat_at(place)?;
+    let mode = u32::try_from(stat.mode & 0o7777).unwrap_or(0o755);
+    if is_directory(&stat) {
+        make_parents(mount, &path::join(real, "x"))?;
+        return mount.tree()?.lookup(within);
+    }
+    make_parents(mount, real)?;
+    if stat.mode & u64::from(mode::TYPE) == u64::from(mode::LINK) {
+        let target = String::from_utf8(host_file::read_link(place)?).map_err(|_| Errno::EILSEQ)?;
+        return mount.tree()?.symbolic_link(within, &target, mounts::make(mode));
+    }
+    let file = host_file::open_at(&mounts::ROOT, real, 0, 0)?;
+    let node = Node::file(mounts::budget(), mounts::make(mode))?;
+    let mut bytes = alloc::vec![0; crate::host::TRANSFER];
+    let mut at = 0;
+    loop {
+        let count = file.read(at, &mut Sink::Kernel(&mut bytes), false)?;
+        if count == 0 {
+            break;
+        }
+        at = node.write(Some(at), &bytes[..count], crate::fs::devices::now())?.0;
+    }
+    mount.tree()?.link(&node, within, crate::fs::devices::now())?;
+    Ok(node)
 }
 
 /// Makes the directories above a path in memory that are there on the host already.
@@ -197,7 +251,7 @@ pub(super) fn make_parents(mount: &MemoryMount, real: &str) -> Result<(), Errno>
         let directory = &inside[..end];
         if tree.lookup(directory).err() == Some(Errno::ENOENT) {
             let place = path::join(mount.place, directory);
-            let stat = host_file::stat_at(&place, false)?;
+            let stat = host_file::stat_at(mounts::ROOT.place(&place))?;
             if !is_directory(&stat) {
                 return Err(Errno::ENOTDIR);
             }

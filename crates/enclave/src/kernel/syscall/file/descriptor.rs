@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use casemate_enclave::vfs::flags::{mode, open as o};
 
 use super::super::{Errno, Result, int, uint};
+use super::lock::{Ask, record};
 use super::{file, opened};
 use crate::arch::frame::Frame;
 use crate::fs::{Descriptor, EventFd, OpenFile, pipe};
@@ -74,29 +75,6 @@ mod command {
     pub(super) const GET_SEALS: i32 = 1034;
 }
 
-/// Kinds of record locks.
-const F_WRLCK: u16 = 1;
-const F_UNLCK: u16 = 2;
-
-/// Record locks never conflict: they are the process's, and there is one.
-fn lock(file: &OpenFile, argument: u64, sets: bool) -> Result {
-    let kind: u16 = user::read_value(argument)?;
-    let whence: u16 = user::read_value(argument.wrapping_add(2))?;
-    if kind > F_UNLCK || whence > 2 {
-        return Err(Errno::EINVAL);
-    }
-    if !sets {
-        user::write_value(argument, &F_UNLCK)?;
-        return Ok(0);
-    }
-    let granted = match kind {
-        F_UNLCK => true,
-        F_WRLCK => file.writable(),
-        _ => file.readable(),
-    };
-    if granted { Ok(0) } else { Err(Errno::EBADF) }
-}
-
 pub(crate) fn fcntl(frame: &mut Frame) -> Result {
     use command as c;
     let [fd, command, argument, ..] = frame.arguments();
@@ -121,8 +99,9 @@ pub(crate) fn fcntl(frame: &mut Frame) -> Result {
             file.set_flags(uint(argument));
             Ok(0)
         }
-        c::GETLK | c::OFD_GETLK => lock(&file, argument, false),
-        c::SETLK | c::SETLKW | c::OFD_SETLK | c::OFD_SETLKW => lock(&file, argument, true),
+        c::GETLK | c::OFD_GETLK => record(&file, argument, Ask::Test, command == c::OFD_GETLK),
+        c::SETLK | c::OFD_SETLK => record(&file, argument, Ask::Set, command == c::OFD_SETLK),
+        c::SETLKW | c::OFD_SETLKW => record(&file, argument, Ask::Wait, command == c::OFD_SETLKW),
         c::SETOWN | c::GETOWN => Ok(0),
         c::GETPIPE_SZ => file.file().pipe_size().map(|size| size as u64).ok_or(Errno::EBADF),
         c::SETPIPE_SZ => {
@@ -168,16 +147,6 @@ pub(crate) fn ioctl(frame: &mut Frame) -> Result {
         request => return file.file().ioctl(request, argument),
     }
     Ok(0)
-}
-
-pub(crate) fn flock(frame: &mut Frame) -> Result {
-    let [fd, operation, ..] = frame.arguments();
-    opened(fd)?;
-    // LOCK_SH, LOCK_EX, LOCK_UN, and LOCK_NB with them.
-    match uint(operation) & !4 {
-        1 | 2 | 8 => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 pub(crate) fn umask(frame: &mut Frame) -> Result {
@@ -245,10 +214,16 @@ pub(crate) fn eventfd2(frame: &mut Frame) -> Result {
 
 pub(crate) fn fsync(frame: &mut Frame) -> Result {
     let [fd, ..] = frame.arguments();
-    opened(fd)?.file().sync().map(|()| 0)
+    opened(fd)?.sync(false).map(|()| 0)
+}
+
+pub(crate) fn fdatasync(frame: &mut Frame) -> Result {
+    let [fd, ..] = frame.arguments();
+    opened(fd)?.sync(true).map(|()| 0)
 }
 
 pub(crate) fn sync(_: &mut Frame) -> Result {
+    crate::fs::mapped::flush_all();
     Ok(0)
 }
 

@@ -4,10 +4,12 @@ pub(crate) mod descriptor;
 pub(crate) mod directory;
 pub(crate) mod epoll;
 pub(crate) mod io;
+pub(crate) mod lock;
 pub(crate) mod names;
 pub(crate) mod open;
 pub(crate) mod poll;
 pub(crate) mod refused;
+pub(crate) mod special;
 pub(crate) mod stat;
 pub(crate) mod transfer;
 

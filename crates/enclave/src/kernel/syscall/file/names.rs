@@ -239,13 +239,8 @@ pub(crate) fn ftruncate(frame: &mut Frame) -> Result {
     if !file.writable() {
         return Err(Errno::EINVAL);
     }
-    file.file().truncate(length).map(|()| 0)
+    file.truncate(length).map(|()| 0)
 }
-
-/// FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE.
-const KEEP_SIZE: u32 = 1;
-const PUNCH_HOLE: u32 = 2;
-const ZERO_RANGE: u32 = 0x10;
 
 pub(crate) fn fallocate(frame: &mut Frame) -> Result {
     let [fd, mode, offset, length, ..] = frame.arguments();
@@ -257,17 +252,6 @@ pub(crate) fn fallocate(frame: &mut Frame) -> Result {
     if !file.writable() {
         return Err(Errno::EBADF);
     }
-    let Some(node) = file.file().node() else { return Err(Errno::ENODEV) };
-    let end = size(offset.saturating_add(length)).map_err(|_| Errno::EFBIG)?;
-    match mode & !KEEP_SIZE {
-        0 => {}
-        PUNCH_HOLE if mode & KEEP_SIZE != 0 => node.punch(offset, length)?,
-        ZERO_RANGE => node.punch(offset, length)?,
-        _ => return Err(Errno::EOPNOTSUPP),
-    }
-    // Memory is given when it is written.
-    if mode & KEEP_SIZE == 0 && end > node.size() {
-        file.file().truncate(end)?;
-    }
-    Ok(0)
+    size(offset.saturating_add(length)).map_err(|_| Errno::EFBIG)?;
+    file.allocate(mode, offset, length).map(|()| 0)
 }

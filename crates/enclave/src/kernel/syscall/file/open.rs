@@ -6,7 +6,7 @@ use casemate_enclave::vfs::path::Path;
 use super::super::{Errno, Result, int, uint};
 use super::{cwd, masked, path_at};
 use crate::arch::frame::Frame;
-use crate::fs::namespace;
+use crate::fs::{locks, namespace};
 use crate::process::process;
 use crate::user;
 
@@ -100,6 +100,7 @@ pub(crate) fn memfd_create(frame: &mut Frame) -> Result {
 pub(crate) fn close(frame: &mut Frame) -> Result {
     let [fd, ..] = frame.arguments();
     let gone = process().files.lock().remove(int(fd))?;
+    locks::closed(&gone.file);
     drop(gone);
     Ok(0)
 }
@@ -124,6 +125,9 @@ pub(crate) fn close_range(frame: &mut Frame) -> Result {
         }
     }
     drop(files);
+    for descriptor in &gone {
+        locks::closed(&descriptor.file);
+    }
     drop(gone);
     Ok(0)
 }

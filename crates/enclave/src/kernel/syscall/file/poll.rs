@@ -41,6 +41,7 @@ fn wait(watched: &mut [Watched], deadline: Option<u64>) -> core::result::Result<
             if let Some(file) = file {
                 file.file().queues(&mut awaited.queues);
                 awaited.streams |= wait::streams_for(file.file(), *events);
+                file.file().outside(*events, &mut awaited.pipes);
             }
         }
     };

@@ -1,9 +1,11 @@
-//! From file to file: sendfile(2), copy_file_range(2). And advice about reading.
+//! From file to file: sendfile(2), copy_file_range(2), splice(2). And advice about reading.
+
+use casemate_enclave::vfs::flags::{open, poll};
 
 use super::super::{Errno, Result, length, uint};
 use super::{file, opened};
 use crate::arch::frame::Frame;
-use crate::fs::{OpenFile, Source};
+use crate::fs::{OpenFile, Sink, Source, wait};
 use crate::user;
 
 /// Bytes moved at a time.
@@ -91,7 +93,7 @@ pub(crate) fn copy_file_range(frame: &mut Frame) -> Result {
     if !from.file().mappable() || !to.file().mappable() {
         return Err(Errno::EINVAL);
     }
-    if !from.readable() || !to.writable() || to.flags() & casemate_enclave::vfs::flags::open::APPEND != 0 {
+    if !from.readable() || !to.writable() || to.flags() & open::APPEND != 0 {
         return Err(Errno::EBADF);
     }
     let mut source = Place::new(&from, from_offset)?;
@@ -109,6 +111,88 @@ pub(crate) fn copy_file_range(frame: &mut Frame) -> Result {
     source.store()?;
     target.store()?;
     Ok(done as u64)
+}
+
+/// Writes all of it, waiting for room even where the file was opened not to: it cannot be put back where it came from.
+fn write_all(to: &OpenFile, mut at: Option<u64>, bytes: &[u8]) -> core::result::Result<(), Errno> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let source = Source::Kernel(rest);
+        let written = match at {
+            Some(position) => to.write_to(position, &source),
+            None => to.write(&source),
+        };
+        match written {
+            Ok(count) => {
+                at = at.map(|position| position + count as u64);
+                rest = &rest[count.min(rest.len())..];
+            }
+            Err(Errno::EAGAIN) => {
+                let room = || {
+                    let events = to.file().poll()?;
+                    Ok((events & (poll::OUT | poll::ERR | poll::HUP) != 0).then_some(()))
+                };
+                wait::until(None, |awaited| to.file().queues(&mut awaited.queues), room)?;
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a pipe takes at least, and so what is moved at once.
+const PIPE: usize = 65_536;
+
+pub(crate) fn splice(frame: &mut Frame) -> Result {
+    let [from, from_offset, to, to_offset, count, flags] = frame.arguments();
+    // SPLICE_F_MOVE, NONBLOCK, MORE, GIFT.
+    if uint(flags) & !0xf != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let count = length(count)?.min(PIPE);
+    let (from, to) = (opened(from)?, opened(to)?);
+    if !from.readable() || !to.writable() {
+        return Err(Errno::EBADF);
+    }
+    let pipe = |file: &OpenFile| file.file().pipe_size().is_some();
+    if pipe(&from) && from_offset != 0 || pipe(&to) && to_offset != 0 {
+        return Err(Errno::ESPIPE);
+    }
+    if !pipe(&from) && !pipe(&to) || to.flags() & open::APPEND != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    let nonblock = uint(flags) & 2 != 0;
+    let (input, output) = (from.file().poll()?, to.file().poll()?);
+    if nonblock && (input & (poll::IN | poll::HUP) == 0 || output & (poll::OUT | poll::ERR) == 0) {
+        return Err(Errno::EAGAIN);
+    }
+    let mut bytes = alloc::vec![0; count];
+    let got = if from_offset == 0 {
+        from.read(&mut Sink::Kernel(&mut bytes))?
+    } else {
+        let at: u64 = user::read_value(from_offset)?;
+        let got = from.read_at(at, &mut bytes)?;
+        user::write_value(from_offset, &(at + got as u64))?;
+        got
+    };
+    let at = if to_offset == 0 { None } else { Some(user::read_value::<u64>(to_offset)?) };
+    write_all(&to, at, &bytes[..got])?;
+    if let Some(at) = at {
+        user::write_value(to_offset, &(at + got as u64))?;
+    }
+    Ok(got as u64)
+}
+
+pub(crate) fn vmsplice(frame: &mut Frame) -> Result {
+    let [fd, ..] = frame.arguments();
+    let file = opened(fd)?;
+    if file.file().pipe_size().is_none() {
+        return Err(Errno::EBADF);
+    }
+    if file.writable() { super::io::writev(frame) } else { super::io::readv(frame) }
 }
 
 pub(crate) fn fadvise64(frame: &mut Frame) -> Result {
