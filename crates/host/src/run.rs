@@ -166,8 +166,7 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let status = outcome.recv().map_err(|_| incomplete())?;
     shared.service.family.end();
     let status = status?;
-    let stats = Stats { streams: shared.service.net.bytes(), ..shared.counters.snapshot(build) };
-    Ok(Finished { status, stats })
+    Ok(Finished { status, stats: shared.counters.snapshot(build) })
 }
 
 /// Ends this process as the program ended: with its code, or by its signal, without a core dump.

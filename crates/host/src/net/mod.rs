@@ -66,13 +66,7 @@ impl Net {
         let controls = (0..layout.vcpus()).map(control).collect::<Option<_>>()?;
         Some(Self {
             sockets: RwLock::new(vec![None; count]),
-            teller: Teller {
-                sockets,
-                incoming: sockets.incoming()?,
-                outgoing: sockets.outgoing()?,
-                received: AtomicU64::new(0),
-                sent: AtomicU64::new(0),
-            },
+            teller: Teller { sockets, incoming: sockets.incoming()?, outgoing: sockets.outgoing()? },
             controls,
             dirty: sockets.dirty()?,
             epoll,
@@ -83,12 +77,6 @@ impl Net {
             lingering: Mutex::default(),
             next_lingering: AtomicU64::new(0),
         })
-    }
-
-    /// Bytes that were received and sent through streams.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        let Teller { received, sent, .. } = &self.teller;
-        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
     }
 
     fn find(&self, index: u64) -> Option<Arc<Socket>> {
@@ -120,7 +108,7 @@ impl Net {
     /// the kernel takes it.
     pub(crate) fn to_pass(&self, index: u64) -> Result<OwnedFd, Errno> {
         let socket = self.get(index)?;
-        socket.pump(&self.teller, index, false, &mut scratch());
+        socket.pump(self.teller, index, false, &mut scratch());
         socket.fd.try_clone().map_err(|error| errno(of(&error)))
     }
 
@@ -131,8 +119,8 @@ impl Net {
         match role {
             ROLE_IDLE => return Ok(()),
             ROLE_TOLD => socket.tell(),
-            ROLE_CONNECTING => socket.join(&self.teller, index, false)?,
-            ROLE_CONNECTED => socket.join(&self.teller, index, true)?,
+            ROLE_CONNECTING => socket.join(self.teller, index, false)?,
+            ROLE_CONNECTED => socket.join(self.teller, index, true)?,
             _ => return Err(Errno::EINVAL),
         }
         self.watch(&socket, index)
@@ -178,7 +166,7 @@ impl Net {
         };
         self.adopt(new, fd)?;
         let accepted = self.get(new)?;
-        accepted.join(&self.teller, new, true)?;
+        accepted.join(self.teller, new, true)?;
         self.watch(&accepted, new)?;
         Ok(Message { more: reactor::ready_to_read(&socket), ..Message::default() }
             .with_address(address.bytes()))
@@ -196,10 +184,10 @@ impl Net {
             return raw::connect(&socket.fd, address).map_err(errno);
         }
         let address = allowed(address)?;
-        socket.join(&self.teller, index, false)?;
+        socket.join(self.teller, index, false)?;
         match raw::connect(&socket.fd, address) {
             Ok(()) => {
-                socket.join(&self.teller, index, true)?;
+                socket.join(self.teller, index, true)?;
                 self.watch(&socket, index)
             }
             Err(rustix::io::Errno::INPROGRESS) => {
@@ -269,7 +257,7 @@ impl Net {
     /// close(2). The number is free afterwards; what was written before still goes out.
     pub(crate) fn close(&self, index: u64, reset: bool) -> Result<(), Errno> {
         let socket = self.put(index, None)?.ok_or(Errno::EBADF)?;
-        let rest = socket.close(&self.teller, reset, &mut scratch());
+        let rest = socket.close(reset, &mut scratch());
         self.forget(&socket);
         if !rest.is_empty() {
             let fd = socket.fd.try_clone().map_err(|error| errno(of(&error)))?;

@@ -90,7 +90,7 @@ impl Net {
     fn flush(&self, scratch: &mut [u8]) {
         self.dirty.take(|index| {
             if let Some(socket) = self.find(index) {
-                socket.pump(&self.teller, index, false, scratch);
+                socket.pump(self.teller, index, false, scratch);
             }
         });
     }
@@ -119,7 +119,7 @@ impl Net {
                 }
                 index => {
                     if let Some(socket) = self.find(index) {
-                        socket.on_event(&self.teller, index, flags, scratch);
+                        socket.on_event(self.teller, index, flags, scratch);
                     }
                 }
             }
@@ -171,7 +171,7 @@ impl Net {
     pub(crate) fn look(&self, index: u64) -> Result<(), Errno> {
         let mut scratch = vec![0; CHUNK];
         if index != NET_ALL {
-            self.get(index)?.pump(&self.teller, index, false, &mut scratch);
+            self.get(index)?.pump(self.teller, index, false, &mut scratch);
         } else if let Ok(_lead) = self.lead.try_lock() {
             self.wait(0, &mut scratch);
         }
