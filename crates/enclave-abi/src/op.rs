@@ -187,6 +187,23 @@ const READ: &[Errno] = &[
     Errno::EOVERFLOW,
 ];
 
+/// What reading and writing pipes, and pairs of sockets, can give.
+const PIPE: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EINVAL,
+    Errno::EPIPE,
+    Errno::EMSGSIZE,
+    Errno::EOPNOTSUPP,
+    Errno::ENOBUFS,
+    Errno::ECONNRESET,
+    Errno::ENOTCONN,
+    Errno::ECONNREFUSED,
+];
+
 /// What reading a directory can give.
 const READ_DIR: &[Errno] = &[
     Errno::ENOENT,
@@ -440,12 +457,13 @@ ops! {
     Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
         &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
     /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
-    /// words.
-    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
-    /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
-    PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// words; 0. Or, with a type of sockets in place of the 0, a pair of Unix sockets.
+    Pipe = 105, "pipe", ["out", "type"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO, Errno::EINVAL];
+    /// Reads from a pipe without waiting: handle, offset, length, 1 to leave there what is read (sockets only). Gives bytes
+    /// read, 0 at the end.
+    PipeRead = 106, "pipe_read", ["handle", "buffer", "length", "peek"], ResultBound::AtMostArg(2), PIPE;
     /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
-    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), PIPE;
     /// Closes a handle of a pipe.
     PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
     /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
@@ -453,6 +471,8 @@ ops! {
     /// mask of console streams that are ready.
     PollPipes = 109, "poll_pipes", ["records", "count", "streams", "timeout ns"], ResultBound::BitsOfArg(2),
         &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
+    /// shutdown(2) of one of a pair of sockets: handle, how.
+    PipeShutdown = 110, "pipe_shutdown", ["handle", "how"], ResultBound::Zero, PIPE;
     /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.
@@ -485,6 +505,11 @@ ops! {
     NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
     /// shutdown(2) of a socket without streams: socket, how.
     NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+    /// Passes a socket to a child, which then has it too: child, socket. What the enclave has written is sent before.
+    NetPass = 144, "net_pass", ["child", "socket"], ResultBound::Zero, NET;
+    /// Takes the next socket that the parent has passed: the number that it is to have, what it is (`ROLE_` in
+    /// [`crate::net`]).
+    NetTake = 145, "net_take", ["socket", "role"], ResultBound::Zero, NET;
     /// With synchronous calls: moves the bytes of a socket now, or, for [`NET_ALL`], looks once at what is ready.
     NetLook = 140, "net_look", ["socket"], ResultBound::Zero, NET;
 }

@@ -149,9 +149,10 @@ impl Server {
             Op::WaitChild => service.wait_child(a, b, c),
             Op::Kill => service.family.kill(a, b).map(|()| 0),
             Op::Group => service.family.group(a, b, c),
-            Op::Pipe => service.pipe(a).map(|()| 0),
-            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
+            Op::Pipe => service.pipe(a, b).map(|()| 0),
+            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer, d != 0)),
             Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::PipeShutdown => service.family.pipes.shutdown(a, b).map(|()| 0),
             Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
             Op::PollPipes => service.poll_pipes(a, b, c, d),
             Op::Wake => {
@@ -174,6 +175,8 @@ impl Server {
             | Op::NetReceive
             | Op::NetClose
             | Op::NetShutdown
+            | Op::NetPass
+            | Op::NetTake
             | Op::NetLook => self.net_call(op, args),
         }
     }
@@ -263,9 +266,10 @@ impl Service {
         Ok(pid)
     }
 
-    fn pipe(&self, out: u64) -> Result<(), Errno> {
+    fn pipe(&self, out: u64, kind: u64) -> Result<(), Errno> {
         let out = self.out(out, 2 * WORD)?;
-        let ends = self.family.pipes.create()?;
+        let pipes = &self.family.pipes;
+        let ends = if kind == 0 { pipes.create()? } else { pipes.create_sockets(kind)? };
         self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
     }
 

@@ -112,7 +112,11 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
             .map_err(|source| RunError::file("mount", &mount.host, source))?;
         files.add(mounted);
     }
-    let program = if child { Program::default() } else { program(options, &files)? };
+    let program = if child {
+        Program { mounts: mount::strings(&options.mounts, &options.tmpfs), ..Program::default() }
+    } else {
+        program(options, &files)?
+    };
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
@@ -165,7 +169,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let status = outcome.recv().map_err(|_| incomplete())?;
     shared.service.family.end();
     let status = status?;
-    Ok(Finished { status, stats: shared.counters.snapshot(build) })
+    let stats = Stats { streams: shared.service.net.bytes(), ..shared.counters.snapshot(build) };
+    Ok(Finished { status, stats })
 }
 
 /// Ends this process as the program ended: with its code, or by its signal, without a core dump.

@@ -57,6 +57,7 @@ impl Counters {
             enters: self.enters.get(),
             exceptions: self.exceptions.get(),
             parks: self.parks.get(),
+            streams: (0, 0),
             calls: names.zip(&self.calls).map(|(name, counter)| (name, counter.get())).collect(),
         }
     }
@@ -73,15 +74,20 @@ pub struct Stats {
     pub exceptions: u64,
     /// Times that a vCPU slept.
     pub parks: u64,
+    /// Bytes that sockets have received and sent through streams.
+    pub streams: (u64, u64),
     /// Calls to the host, by name.
     pub calls: Vec<(&'static str, u64)>,
 }
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { build, enters, exceptions, parks, calls } = self;
+        let Self { build, enters, exceptions, parks, streams: (received, sent), calls } = self;
         writeln!(f, "built in {:.1} ms", build.as_secs_f64() * 1e3)?;
         write!(f, "{enters} entries, {exceptions} ended by an exception, {parks} sleeps")?;
+        if (*received, *sent) != (0, 0) {
+            write!(f, "\n{received} bytes received and {sent} sent by streams")?;
+        }
         for (name, count) in calls.iter().filter(|(_, count)| *count > 0) {
             write!(f, "\n{count:>9} {name}")?;
         }

@@ -1,7 +1,7 @@
 //! A socket of the host's kernel, and the streams that it is joined to.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use casemate_enclave_abi::errno::Errno;
@@ -47,6 +47,8 @@ struct Ends {
     send: StreamReader<'static>,
     /// Taken from the stream and not yet sent.
     rest: Vec<u8>,
+    /// The kernel has said that the end is there, and says so once.
+    ended: bool,
     /// The peer has ended, or it failed: no more is read.
     received_all: bool,
     /// The enclave has ended, or it failed: no more is sent.
@@ -54,11 +56,19 @@ struct Ends {
 }
 
 /// What sockets need to tell the enclave something.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Teller {
     pub(super) sockets: Sockets<'static>,
     pub(super) incoming: Marks<'static>,
     pub(super) outgoing: Marks<'static>,
+    /// Bytes that went through streams.
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+}
+
+/// Counts bytes.
+fn add(total: &AtomicU64, bytes: usize) {
+    total.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
 }
 
 impl Ends {
@@ -67,19 +77,21 @@ impl Ends {
             receive: StreamWriter::new(sockets.receive(index)?, CAPACITY)?,
             send: StreamReader::new(sockets.send(index)?, CAPACITY)?,
             rest: Vec::new(),
+            ended: false,
             received_all: false,
             sent_all: false,
         })
     }
 
     /// Sends what the enclave has written, as much as the kernel takes. Whether something was sent.
-    fn drain(&mut self, fd: &OwnedFd, scratch: &mut [u8]) -> bool {
+    fn drain(&mut self, fd: &OwnedFd, total: &AtomicU64, scratch: &mut [u8]) -> bool {
         let mut moved = false;
         while !self.sent_all {
             if !self.rest.is_empty() {
                 match socket::send(fd, &self.rest) {
                     Ok(sent) => {
                         self.rest.drain(..sent);
+                        add(total, sent);
                         moved = true;
                         if !self.rest.is_empty() {
                             return moved;
@@ -101,6 +113,7 @@ impl Ends {
                     match socket::send(fd, bytes) {
                         Ok(sent) => {
                             moved = true;
+                            add(total, sent);
                             self.rest.extend_from_slice(bytes.get(sent..).unwrap_or_default());
                             if sent < length {
                                 return true;
@@ -130,7 +143,7 @@ impl Ends {
     }
 
     /// Gives the enclave what has come, as much as there is room for. Whether something was given.
-    fn fill(&mut self, fd: &OwnedFd, slot: Slot<'_>, scratch: &mut [u8], ended: bool) -> bool {
+    fn fill(&mut self, fd: &OwnedFd, slot: Slot<'_>, total: &AtomicU64, scratch: &mut [u8]) -> bool {
         let mut moved = false;
         while !self.received_all {
             let room = match self.receive.writable() {
@@ -158,11 +171,12 @@ impl Ends {
                 }
                 Ok(got) => {
                     moved = true;
+                    add(total, got);
                     if self.receive.write(buffer.get(..got).unwrap_or_default()).is_err() {
                         self.received_all = true;
                     }
                     // There was no more; what comes later is an event of its own.
-                    if got < room && !ended {
+                    if got < room && !self.ended {
                         return moved;
                     }
                 }
@@ -204,7 +218,7 @@ impl Socket {
     }
 
     /// Joins it to new streams: it is connected, or will be.
-    pub(super) fn join(&self, teller: Teller, index: u64, connected: bool) -> Result<(), Errno> {
+    pub(super) fn join(&self, teller: &Teller, index: u64, connected: bool) -> Result<(), Errno> {
         let slot = teller.sockets.slot(index).ok_or(Errno::EBADF)?;
         let ends = Ends::new(teller.sockets, index).ok_or(Errno::EIO)?;
         for word in [slot.want_room, slot.want_read] {
@@ -222,7 +236,7 @@ impl Socket {
     }
 
     /// The kernel says that something has happened to it.
-    pub(super) fn on_event(&self, teller: Teller, index: u64, events: EventFlags, scratch: &mut [u8]) {
+    pub(super) fn on_event(&self, teller: &Teller, index: u64, events: EventFlags, scratch: &mut [u8]) {
         let gone = EventFlags::ERR | EventFlags::HUP;
         let Some(slot) = teller.sockets.slot(index) else { return };
         let mut state = self.state();
@@ -266,22 +280,25 @@ impl Socket {
     }
 
     /// Moves bytes in both directions.
-    pub(super) fn pump(&self, teller: Teller, index: u64, ended: bool, scratch: &mut [u8]) {
+    pub(super) fn pump(&self, teller: &Teller, index: u64, ended: bool, scratch: &mut [u8]) {
         let Some(slot) = teller.sockets.slot(index) else { return };
         let mut state = self.state();
         let Role::Stream(ends) = &mut state.role else { return };
         let ended_before = ends.sent_all;
-        let wanted = ends.drain(&self.fd, scratch) && slot.want_room.swap(0, Ordering::SeqCst) != 0;
+        let wanted =
+            ends.drain(&self.fd, &teller.sent, scratch) && slot.want_room.swap(0, Ordering::SeqCst) != 0;
         if wanted || ends.sent_all != ended_before {
             teller.outgoing.set(index);
         }
-        if ends.fill(&self.fd, slot, scratch, ended) {
+        ends.ended |= ended;
+        // Before that, it may be another process's to read.
+        if slot.asked.load(Ordering::SeqCst) != 0 && ends.fill(&self.fd, slot, &teller.received, scratch) {
             teller.incoming.set(index);
         }
     }
 
     /// The enclave is done with it, and its number. What is left to be sent, for [`Lingering`].
-    pub(super) fn close(&self, reset: bool, scratch: &mut [u8]) -> Vec<u8> {
+    pub(super) fn close(&self, teller: &Teller, reset: bool, scratch: &mut [u8]) -> Vec<u8> {
         let mut state = self.state();
         let role = std::mem::replace(&mut state.role, Role::Idle);
         let Role::Stream(mut ends) = role else { return Vec::new() };
@@ -291,7 +308,7 @@ impl Socket {
             let _ = socket::set_option(&self.fd, libc::SOL_SOCKET, libc::SO_LINGER, &now);
             return Vec::new();
         }
-        ends.drain(&self.fd, scratch);
+        ends.drain(&self.fd, &teller.sent, scratch);
         let mut rest = ends.rest;
         while !ends.sent_all {
             match ends.send.read(scratch) {

@@ -49,6 +49,9 @@ pub(super) mod carried {
     pub(in crate::family) const EPOLL: u64 = 4;
     pub(in crate::family) const CONTENTS: u64 = 5;
     pub(in crate::family) const REFUSED: u64 = 6;
+    pub(in crate::family) const INET: u64 = 7;
+    pub(in crate::family) const PAIR: u64 = 8;
+    pub(in crate::family) const LOCAL: u64 = 9;
 }
 
 /// The program was told that its shared memory is not.
@@ -199,6 +202,18 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
             writer.finish()?;
             writer.channel().pass(handle)
         }
+        Carried::Inet(shared) => {
+            writer.word(carried::INET)?;
+            writer.words(&shared.facts)?;
+            writer.finish()?;
+            writer.channel().pass_socket(shared.number)
+        }
+        Carried::Pair { handle, kind } => {
+            writer.words(&[carried::PAIR, u64::from(kind)])?;
+            writer.finish()?;
+            writer.channel().pass(handle)
+        }
+        Carried::Local(kind) => writer.words(&[carried::LOCAL, u64::from(kind)]),
         Carried::Event { count, semaphore } => writer.words(&[carried::EVENT, count, u64::from(semaphore)]),
         Carried::Epoll => writer.word(carried::EPOLL),
         Carried::Contents(bytes) => {

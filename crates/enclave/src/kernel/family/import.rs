@@ -172,6 +172,13 @@ fn open_file(reader: &mut Reader) -> Result<Option<Arc<OpenFile>>, Errno> {
             let [number, writes] = reader.words()?;
             Carried::Pipe { handle: reader.take()?, number, writes: writes != 0 }
         }
+        // The host's socket is taken under the number that it gets here.
+        carried::INET => Carried::Inet(crate::net::InetShared { number: 0, facts: reader.words()? }),
+        carried::PAIR => {
+            let kind = u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?;
+            Carried::Pair { handle: reader.take()?, kind }
+        }
+        carried::LOCAL => Carried::Local(u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?),
         carried::EVENT => {
             let [count, semaphore] = reader.words()?;
             Carried::Event { count, semaphore: semaphore != 0 }

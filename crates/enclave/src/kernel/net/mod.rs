@@ -22,8 +22,8 @@ use casemate_enclave_abi::start::FLAG_SYNC_CALLS;
 use casemate_enclave_abi::{Errno, Layout, Op, Window};
 use spin::{Mutex, Once};
 
-pub(crate) use inet::open as open_inet;
-pub(crate) use local::{open as open_local, pair};
+pub(crate) use inet::{Shared as InetShared, open as open_inet, take as take_inet};
+pub(crate) use local::{open as open_local, pair, take as take_local};
 
 use crate::fs::wait::WaitQueue;
 use crate::host;
