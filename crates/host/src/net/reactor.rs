@@ -171,7 +171,7 @@ impl Net {
     pub(crate) fn look(&self, index: u64) -> Result<(), Errno> {
         let mut scratch = vec![0; CHUNK];
         if index != NET_ALL {
-            self.get(index)?.pump(self.teller, index, false, &mut scratch);
+            self.get(index)?.pump(&self.teller, index, false, &mut scratch);
         } else if let Ok(_lead) = self.lead.try_lock() {
             self.wait(0, &mut scratch);
         }
