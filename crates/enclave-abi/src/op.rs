@@ -75,6 +75,8 @@ pub enum ResultBound {
     AtMostArg(usize),
     /// Whole pages, at most what the argument of this index says.
     PagesAtMostArg(usize),
+    /// A position in a file: at most the largest (`loff_t`).
+    Position,
     /// No bit but those of the argument of this index.
     BitsOfArg(usize),
     /// A handle: at most [`MAX_HANDLE`]. Only a number to give back to the host: if it gives the same twice, that is
@@ -400,6 +402,13 @@ ops! {
     Change = 69, "change", ["handle", "kind", "first", "second", "third", "fourth"], ResultBound::Zero, NAMES;
     /// Cuts or grows a file: handle, size.
     Truncate = 70, "truncate", ["handle", "size"], ResultBound::Zero, WRITE;
+    /// Passes an open file of a mount to a child: child, handle.
+    FilePass = 76, "file_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next file that the parent has passed: mount that it is of. Gives a handle.
+    FileTake = 77, "file_take", ["mount"], ResultBound::Handle, READ;
+    /// Where a handle stands, which processes that it was passed between share: handle, offset, whence of lseek(2).
+    Seek = 78, "seek", ["handle", "offset", "whence"], ResultBound::Position,
+        &[Errno::EBADF, Errno::EINVAL, Errno::ENXIO, Errno::EOVERFLOW, Errno::ESPIPE];
     /// Puts a file on its disk: handle, 1 for no more than its contents (fdatasync(2)).
     Sync = 71, "sync", ["handle", "data only"], ResultBound::Zero, WRITE;
     /// fallocate(2): handle, mode, offset, length.
@@ -579,6 +588,7 @@ pub fn check(op: Op, args: &[u64; 6], result: u64) -> Result<Result<u64, Errno>,
     let arg = |index: usize| args.get(index).copied().unwrap_or(0);
     let possible = match info.bound {
         ResultBound::Zero => result == 0,
+        ResultBound::Position => i64::try_from(result).is_ok(),
         ResultBound::AtMostArg(index) => result <= arg(index),
         ResultBound::PagesAtMostArg(index) => {
             result <= arg(index) && result.is_multiple_of(crate::layout::PAGE)

@@ -112,11 +112,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
             .map_err(|source| RunError::file("mount", &mount.host, source))?;
         files.add(mounted);
     }
-    let program = if child {
-        Program { mounts: mount::strings(&options.mounts, &options.tmpfs), ..Program::default() }
-    } else {
-        program(options, &files)?
-    };
+    let mut program = if child { Program::default() } else { program(options, &files)? };
+    program.mounts = mount::strings(&options.mounts, &options.tmpfs);
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
@@ -195,7 +192,7 @@ fn program(options: &RunOptions, files: &Files) -> Result<Program, RunError> {
     let path = program::find(files, &options.rootfs, &options.program, &env, &cwd)?;
     let args = [&options.program].into_iter().chain(&options.args);
     let args = args.map(|arg| arg.as_bytes().to_vec()).collect();
-    Ok(Program { path, args, env, cwd, mounts: mount::strings(&options.mounts, &options.tmpfs) })
+    Ok(Program { path, args, env, cwd, mounts: Vec::new() })
 }
 
 /// The program's files are this process's: it may have as many as the system allows.

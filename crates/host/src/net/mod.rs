@@ -120,7 +120,7 @@ impl Net {
     /// the kernel takes it.
     pub(crate) fn to_pass(&self, index: u64) -> Result<OwnedFd, Errno> {
         let socket = self.get(index)?;
-        socket.pump(self.teller, index, false, &mut scratch());
+        socket.pump(&self.teller, index, false, &mut scratch());
         socket.fd.try_clone().map_err(|error| errno(of(&error)))
     }
 
@@ -131,8 +131,8 @@ impl Net {
         match role {
             ROLE_IDLE => return Ok(()),
             ROLE_TOLD => socket.tell(),
-            ROLE_CONNECTING => socket.join(self.teller, index, false)?,
-            ROLE_CONNECTED => socket.join(self.teller, index, true)?,
+            ROLE_CONNECTING => socket.join(&self.teller, index, false)?,
+            ROLE_CONNECTED => socket.join(&self.teller, index, true)?,
             _ => return Err(Errno::EINVAL),
         }
         self.watch(&socket, index)

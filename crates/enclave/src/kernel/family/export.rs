@@ -12,6 +12,7 @@ use super::fork::Carry;
 use crate::arch::frame::Frame;
 use crate::arch::{cpu, xstate};
 use crate::fs::{self, Carried, Files, OpenFile};
+use crate::loader::islands;
 use crate::process::process;
 use crate::sched;
 use crate::syscall::Errno;
@@ -36,6 +37,8 @@ pub(super) mod kind {
     pub(in crate::family) const ISLAND: u64 = 4;
     pub(in crate::family) const VDSO: u64 = 5;
     pub(in crate::family) const RESERVED: u64 = 6;
+    /// No mapping: what is known of an island.
+    pub(in crate::family) const REWRITTEN: u64 = 8;
     /// Behind the last mapping.
     pub(in crate::family) const NONE: u64 = 7;
 }
@@ -52,6 +55,7 @@ pub(super) mod carried {
     pub(in crate::family) const INET: u64 = 7;
     pub(in crate::family) const PAIR: u64 = 8;
     pub(in crate::family) const LOCAL: u64 = 9;
+    pub(in crate::family) const HOST: u64 = 10;
 }
 
 /// The program was told that its shared memory is not.
@@ -214,6 +218,12 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
             writer.channel().pass(handle)
         }
         Carried::Local(kind) => writer.words(&[carried::LOCAL, u64::from(kind)]),
+        Carried::Host { handle, mount } => {
+            file.share()?;
+            writer.words(&[carried::HOST, mount])?;
+            writer.finish()?;
+            writer.channel().pass_file(handle)
+        }
         Carried::Event { count, semaphore } => writer.words(&[carried::EVENT, count, u64::from(semaphore)]),
         Carried::Epoll => writer.word(carried::EPOLL),
         Carried::Contents(bytes) => {
@@ -261,8 +271,21 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
         }
         writer.words(&[0, 0])?;
     }
+    islands(writer)?;
     let brk = process().space.lock().brk_bounds().unwrap_or_default();
     writer.words(&[kind::NONE, brk.0, brk.1])
+}
+
+/// What code was rewritten: handlers of the child's see the same addresses.
+fn islands(writer: &mut Writer) -> Result<(), Errno> {
+    for known in islands::all() {
+        writer.words(&[kind::REWRITTEN, known.code.0, known.code.1, known.place.0, known.place.1])?;
+        for pairs in known.island.addresses() {
+            writer.word(pairs.len() as u64)?;
+            pairs.iter().try_for_each(|(from, to)| writer.words(&[*from, *to]))?;
+        }
+    }
+    Ok(())
 }
 
 fn pages(writer: &mut Writer, run: Range) -> Result<(), Errno> {

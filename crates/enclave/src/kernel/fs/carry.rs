@@ -14,7 +14,7 @@ use casemate_enclave_abi::Errno;
 use super::devices::now;
 use super::namespace::mounts::{self, Mounted};
 use super::open_file::OpenFile;
-use super::{Epoll, EventFd, console, memory_file, namespace, pipe};
+use super::{Epoll, EventFd, console, host_file, memory_file, namespace, pipe};
 use crate::net::{self, InetShared};
 
 /// What carries an open file.
@@ -31,6 +31,8 @@ pub(crate) enum Carried {
     Pair { handle: u64, kind: u32 },
     /// A Unix socket of this type that was not used.
     Local(u32),
+    /// A file of a mount of the host's, by its handle.
+    Host { handle: u64, mount: u64 },
     /// A counter: a copy, which nobody else counts.
     Event { count: u64, semaphore: bool },
     /// An epoll instance: a copy; what it watches comes with the descriptors.
@@ -56,6 +58,10 @@ pub(crate) fn carried(carried: Carried, path: &str, flags: u32) -> Result<Option
         Carried::Inet(shared) => net::take_inet(shared.facts, flags)?,
         Carried::Pair { handle, kind } => net::take_local(kind, Some(pipe::handle(handle)), flags)?,
         Carried::Local(kind) => net::take_local(kind, None, flags)?,
+        Carried::Host { handle, .. } => {
+            let Mounted::Host(mount) = mounts::of(path) else { return Err(Errno::EINVAL) };
+            OpenFile::new(host_file::passed(handle, mount, path), flags, path.into())
+        }
         Carried::Event { count, semaphore } => EventFd::carried(count, semaphore, flags),
         Carried::Epoll => Epoll::open(),
         Carried::Contents(bytes) => memory_file::carried(path, flags, &bytes)?,
