@@ -191,7 +191,7 @@ fn program(options: &RunOptions, files: &Files) -> Result<Program, RunError> {
     let path = program::find(files, &options.rootfs, &options.program, &env, &cwd)?;
     let args = [&options.program].into_iter().chain(&options.args);
     let args = args.map(|arg| arg.as_bytes().to_vec()).collect();
-    Ok(Program { path, args, env, cwd, mounts: Vec::new() })
+    Ok(Program { path, args, env, cwd, mounts: mount::strings(&options.mounts, &options.tmpfs) })
 }
 
 /// The program's files are this process's: it may have as many as the system allows.

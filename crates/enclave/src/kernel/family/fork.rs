@@ -64,6 +64,7 @@ pub(crate) fn process(frame: &mut Frame, wanted: Wanted) -> Result {
     }
 }
 
+#[inline(never)]
 fn fork(frame: &Frame, wanted: Wanted) -> Result {
     let pause = halt::Pause::new()?;
     mapped::flush_all();

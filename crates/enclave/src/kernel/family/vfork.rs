@@ -72,6 +72,7 @@ pub(crate) fn note_group(kind: u64, pid: u64, group: u64) -> bool {
 }
 
 /// The child begins: the calling thread is its own from here on.
+#[inline(never)]
 pub(super) fn begin(frame: &mut Frame, wanted: Wanted) -> Result {
     let pause = halt::Pause::new()?;
     let thread = sched::current();
