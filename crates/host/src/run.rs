@@ -112,7 +112,12 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
             .map_err(|source| RunError::file("mount", &mount.host, source))?;
         files.add(mounted);
     }
-    let program = if child { Program::default() } else { program(options, &files)? };
+    let program = if child {
+        // It is told what it runs by its parent, but the mounts are the same for all.
+        Program { mounts: mount::strings(&options.mounts, &options.tmpfs), ..Program::default() }
+    } else {
+        program(options, &files)?
+    };
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
