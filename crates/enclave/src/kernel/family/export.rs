@@ -65,6 +65,7 @@ static WARNED: AtomicBool = AtomicBool::new(false);
 const PIECE: u64 = 64 * 1024;
 
 /// Everything: for fork(2).
+#[inline(never)]
 pub(super) fn all(writer: &mut Writer, frame: &Frame, carry: Carry) -> Result<(), Errno> {
     let thread = sched::current();
     writer.word(what::FORK)?;
@@ -105,6 +106,7 @@ pub(super) fn all(writer: &mut Writer, frame: &Frame, carry: Carry) -> Result<()
 }
 
 /// A program to execute, for a child of vfork(2).
+#[inline(never)]
 pub(super) fn program(
     writer: &mut Writer,
     path: &str,
@@ -146,6 +148,7 @@ fn files_in_memory(writer: &mut Writer) -> Result<(), Errno> {
     Ok(())
 }
 
+#[inline(never)]
 fn files(writer: &mut Writer, files: &Files) -> Result<(), Errno> {
     files_in_memory(writer)?;
     writer.bytes(files.cwd().as_bytes())?;
@@ -240,6 +243,7 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
     }
 }
 
+#[inline(never)]
 fn memory(writer: &mut Writer) -> Result<(), Errno> {
     let mappings: Vec<_> = process().space.lock().vmas().iter().cloned().collect();
     let shared = |vma: &Vma| vma.kind == Kind::Anonymous && vma.flags.contains(VmaFlags::SHARED);
