@@ -7,6 +7,7 @@ mod frame;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use casemate_enclave_abi::{Errno, ExitStatus};
 use spin::Once;
@@ -154,15 +155,16 @@ const MAX_PENDING: usize = 4096;
 #[derive(Clone, Debug)]
 struct Queue {
     set: u64,
-    infos: [Info; LAST as usize + 1],
+    /// By number. On the heap: these are copied at fork(2) and its kin, and kernel stacks are short.
+    infos: Vec<Info>,
     /// Real-time signals behind the first of their number.
     more: VecDeque<(u8, Info)>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        let infos = [Info { code: 0, first: 0, second: 0, fault: None }; LAST as usize + 1];
-        Self { set: 0, infos, more: VecDeque::new() }
+        let none = Info { code: 0, first: 0, second: 0, fault: None };
+        Self { set: 0, infos: alloc::vec![none; usize::from(LAST) + 1], more: VecDeque::new() }
     }
 }
 

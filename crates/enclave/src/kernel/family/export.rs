@@ -1,5 +1,6 @@
 //! What another enclave is told of this one.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ pub(super) mod kind {
     pub(in crate::family) const ISLAND: u64 = 4;
     pub(in crate::family) const VDSO: u64 = 5;
     pub(in crate::family) const RESERVED: u64 = 6;
+    /// A segment of the host's, and where in it.
+    pub(in crate::family) const OUTSIDE: u64 = 8;
     /// Behind the last mapping.
     pub(in crate::family) const NONE: u64 = 7;
 }
@@ -220,9 +223,11 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
     let shared = |vma: &Vma| vma.kind == Kind::Anonymous && vma.flags.contains(VmaFlags::SHARED);
     if mappings.iter().any(|mapping| shared(&mapping.vma)) && !WARNED.swap(true, Ordering::Relaxed) {
         host::print(format_args!(
-            "casemate: enclaves share no memory: what was mapped MAP_SHARED is a copy in each process after fork"
+            "casemate: enclaves share no memory: what was mapped MAP_SHARED is a copy in each process after fork \
+             (--shared-memory host shares it, in memory that the host can read and change)"
         ));
     }
+    let mut passed = BTreeSet::new();
     for mapping in mappings {
         let vma = &mapping.vma;
         let number = match &vma.kind {
@@ -233,12 +238,21 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
             Kind::Island => kind::ISLAND,
             Kind::Vdso => kind::VDSO,
             Kind::Reserved => kind::RESERVED,
+            Kind::Outside { .. } => kind::OUTSIDE,
         };
         let (start, end) = (mapping.range.start(), mapping.range.end());
         writer.words(&[number, start, end, u64::from(vma.prot.bits()), u64::from(vma.flags.bits())])?;
         if let Kind::File { name, offset } = &vma.kind {
             writer.bytes(name.as_bytes())?;
             writer.word(*offset)?;
+        }
+        if let Kind::Outside { segment, offset } = vma.kind {
+            writer.words(&[segment, offset])?;
+            if passed.insert(segment) {
+                // As with pipes: told before the host's queue can fill.
+                writer.finish()?;
+                writer.channel().pass(segment)?;
+            }
         }
         let runs = process().space.lock().committed(mapping.range);
         for run in runs {
