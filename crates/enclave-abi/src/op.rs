@@ -309,6 +309,19 @@ const EDMM: &[Errno] = &[
     Errno::EPERM,
 ];
 
+/// What calls about shared memory can give.
+const SHARED: &[Errno] = &[
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EACCES,
+    Errno::EFAULT,
+    Errno::EINVAL,
+    Errno::ENFILE,
+    Errno::EMFILE,
+    Errno::ENOSYS,
+];
+
 /// What calls about sockets can give (`Documentation`: ip(7), tcp(7), udp(7), socket(7)).
 const NET: &[Errno] = &[
     Errno::EPERM,
@@ -482,6 +495,20 @@ ops! {
         &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
     /// shutdown(2) of one of a pair of sockets: handle, how.
     PipeShutdown = 110, "pipe_shutdown", ["handle", "how"], ResultBound::Zero, PIPE;
+    /// Makes a segment of memory that enclaves share ([`crate::shared`]): its length, whole pages. Gives a handle, of those of
+    /// pipes: it is passed and closed as they are.
+    SharedCreate = 112, "shared_create", ["length"], ResultBound::Handle, SHARED;
+    /// Maps a part of a segment: handle, offset in it, place (an address less [`crate::shared::SHARED`]), length, `PROT_` bits.
+    SharedMap = 113, "shared_map", ["handle", "offset", "place", "length", "protection"], ResultBound::Zero, SHARED;
+    /// Takes mappings of segments away: place, length.
+    SharedUnmap = 114, "shared_unmap", ["place", "length"], ResultBound::Zero, SHARED;
+    /// `mprotect` of mapped segments: place, length, `PROT_` bits.
+    SharedProtect = 115, "shared_protect", ["place", "length", "protection"], ResultBound::Zero, SHARED;
+    /// Has a thread of the host's wait at a futex word while it has a value: place, value, bit set, the wait's word, the word
+    /// that counts answers. Does not wait itself.
+    SharedWait = 116, "shared_wait", ["place", "value", "bits", "word", "answers"], ResultBound::Zero, SHARED;
+    /// Wakes who waits at a futex word, in all enclaves: place, how many at most, bit set. Gives how many.
+    SharedWake = 117, "shared_wake", ["place", "count", "bits"], ResultBound::AtMostArg(1), SHARED;
     /// Wakes the host thread of another vCPU, whose wake word was changed before: its index.
     Wake = 48, "wake", ["vcpu"], ResultBound::Zero, &[Errno::EINVAL];
     /// Lets the host run something else on this processor.

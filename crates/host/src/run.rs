@@ -23,6 +23,7 @@ use crate::park::Parking;
 use crate::plan::{self, Plan};
 use crate::platform::{PlatformChoice, PlatformOptions};
 use crate::raw::signal;
+use crate::shared::Shared as SharedMemory;
 use crate::start::{self, Machine, Program};
 use crate::state::State;
 use crate::stats::{Counters, Stats};
@@ -65,6 +66,8 @@ pub struct RunOptions {
     pub sigstruct: Option<PathBuf>,
     /// Each host call leaves the enclave; no worker serves it.
     pub sync_calls: bool,
+    /// What is mapped `MAP_SHARED` lies in this process's memory, where other processes of the program map it too.
+    pub shared_memory: bool,
     /// Print each system call.
     pub trace: bool,
     /// Print at the end what the enclave kernel has counted.
@@ -138,15 +141,33 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let emulated = platform.is_emulated();
     let bit = |wanted, bit| if wanted { bit } else { 0 };
     let trace = bit(options.trace, TRACE_CALLS) | bit(options.counters, TRACE_COUNTERS);
-    let machine =
-        Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child, sync_calls: options.sync_calls };
+    let machine = Machine {
+        vcpus,
+        heap: plan.heap(),
+        edmm,
+        emulated,
+        trace,
+        child,
+        sync_calls: options.sync_calls,
+        shared_memory: options.shared_memory,
+    };
     let window = start::window(&program, machine)?;
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
+    let shared_memory = SharedMemory::new(options.shared_memory)
+        .map_err(|source| RunError::system("addresses for shared memory", source))?;
     let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service =
-        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net };
+    let service = Service {
+        window: window.window(),
+        arena: layout.arena(),
+        files,
+        enclave,
+        parking,
+        family,
+        net,
+        shared_memory,
+    };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();

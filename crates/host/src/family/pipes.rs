@@ -68,7 +68,7 @@ impl Pipes {
     }
 
     /// Takes an end in.
-    pub(super) fn add(&self, end: OwnedFd) -> Result<u64, Errno> {
+    pub(crate) fn add(&self, end: OwnedFd) -> Result<u64, Errno> {
         // Of whoever passed it: it never blocks here.
         let flags = fcntl_getfl(&end).map_err(errno)?;
         fcntl_setfl(&end, flags | OFlags::NONBLOCK).map_err(errno)?;
@@ -85,7 +85,7 @@ impl Pipes {
     }
 
     /// The end of this handle.
-    pub(super) fn get(&self, handle: u64) -> Result<Arc<OwnedFd>, Errno> {
+    pub(crate) fn get(&self, handle: u64) -> Result<Arc<OwnedFd>, Errno> {
         let index = usize::try_from(handle).map_err(|_| Errno::EBADF)?;
         lock(&self.open).get(index).and_then(Clone::clone).ok_or(Errno::EBADF)
     }

@@ -1,5 +1,6 @@
 //! What another enclave is told of this one.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,8 @@ pub(super) mod kind {
     pub(in crate::family) const RESERVED: u64 = 6;
     /// No mapping: what is known of an island.
     pub(in crate::family) const REWRITTEN: u64 = 8;
+    /// A segment of the host's, and where in it.
+    pub(in crate::family) const OUTSIDE: u64 = 9;
     /// Behind the last mapping.
     pub(in crate::family) const NONE: u64 = 7;
 }
@@ -249,9 +252,11 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
     let shared = |vma: &Vma| vma.kind == Kind::Anonymous && vma.flags.contains(VmaFlags::SHARED);
     if mappings.iter().any(|mapping| shared(&mapping.vma)) && !WARNED.swap(true, Ordering::Relaxed) {
         host::print(format_args!(
-            "casemate: enclaves share no memory: what was mapped MAP_SHARED is a copy in each process after fork"
+            "casemate: enclaves share no memory: what was mapped MAP_SHARED is a copy in each process after fork \
+             (--shared-memory host shares it, in memory that the host can read and change)"
         ));
     }
+    let mut passed = BTreeSet::new();
     for mapping in mappings {
         let vma = &mapping.vma;
         let number = match &vma.kind {
@@ -262,12 +267,21 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
             Kind::Island => kind::ISLAND,
             Kind::Vdso => kind::VDSO,
             Kind::Reserved => kind::RESERVED,
+            Kind::Outside { .. } => kind::OUTSIDE,
         };
         let (start, end) = (mapping.range.start(), mapping.range.end());
         writer.words(&[number, start, end, u64::from(vma.prot.bits()), u64::from(vma.flags.bits())])?;
         if let Kind::File { name, offset } = &vma.kind {
             writer.bytes(name.as_bytes())?;
             writer.word(*offset)?;
+        }
+        if let Kind::Outside { segment, offset } = vma.kind {
+            writer.words(&[segment, offset])?;
+            if passed.insert(segment) {
+                // As with pipes: told before the host's queue can fill.
+                writer.finish()?;
+                writer.channel().pass(segment)?;
+            }
         }
         let runs = process().space.lock().committed(mapping.range);
         for run in runs {

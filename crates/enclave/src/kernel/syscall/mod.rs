@@ -85,6 +85,7 @@ pub(crate) fn before_guest(frame: &mut Frame) {
         sched::yield_now();
     }
     crate::family::news::look();
+    crate::shared::look();
     crate::family::halt::before_guest();
     crate::signal::deliver(frame);
 }
