@@ -84,6 +84,11 @@ impl Channel {
     pub(super) fn pass(&self, pipe: u64) -> Result<(), Errno> {
         host::call(Op::ChannelPass, [self.child, pipe, 0, 0, 0, 0]).map(drop)
     }
+
+    /// Passes a socket, likewise.
+    pub(super) fn pass_socket(&self, socket: u64) -> Result<(), Errno> {
+        host::call(Op::NetPass, [self.child, socket, 0, 0, 0, 0]).map(drop)
+    }
 }
 
 impl Drop for Channel {

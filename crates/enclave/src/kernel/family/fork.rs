@@ -64,6 +64,7 @@ pub(crate) fn process(frame: &mut Frame, wanted: Wanted) -> Result {
     }
 }
 
+// Kernel stacks are short: what each kind of child needs is not needed at once.
 #[inline(never)]
 fn fork(frame: &Frame, wanted: Wanted) -> Result {
     let pause = halt::Pause::new()?;

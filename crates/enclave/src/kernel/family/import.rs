@@ -1,5 +1,6 @@
 //! What becomes of an enclave that another one has started: it reads the channel until it is what it is to be.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,7 +20,7 @@ use crate::process::{Image, process};
 use crate::sched::Thread;
 use crate::signal::{Action, AltStack, Signals};
 use crate::syscall::Errno;
-use crate::{host, user};
+use crate::{host, shared, user};
 
 /// Exit codes of a shell for programs that it cannot execute.
 const CANNOT_EXECUTE: u8 = 126;
@@ -172,6 +173,13 @@ fn open_file(reader: &mut Reader) -> Result<Option<Arc<OpenFile>>, Errno> {
             let [number, writes] = reader.words()?;
             Carried::Pipe { handle: reader.take()?, number, writes: writes != 0 }
         }
+        // The host's socket is taken under the number that it gets here.
+        carried::INET => Carried::Inet(crate::net::InetShared { number: 0, facts: reader.words()? }),
+        carried::PAIR => {
+            let kind = u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?;
+            Carried::Pair { handle: reader.take()?, kind }
+        }
+        carried::LOCAL => Carried::Local(u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?),
         carried::HOST => {
             let mount = reader.word()?;
             Carried::Host { handle: reader.take_file(mount)?, mount }
@@ -195,6 +203,8 @@ fn open_file(reader: &mut Reader) -> Result<Option<Arc<OpenFile>>, Errno> {
 }
 
 fn memory(reader: &mut Reader) -> Result<(), Errno> {
+    // The parent's numbers of segments, and this enclave's.
+    let mut segments = BTreeMap::new();
     loop {
         let number = reader.word()?;
         if number == kind::NONE {
@@ -225,6 +235,16 @@ fn memory(reader: &mut Reader) -> Result<(), Errno> {
             kind::ISLAND => Kind::Island,
             kind::VDSO => Kind::Vdso,
             kind::RESERVED => Kind::Reserved,
+            kind::OUTSIDE => {
+                let [theirs, offset] = reader.words()?;
+                let segment = match segments.get(&theirs) {
+                    Some(segment) => *segment,
+                    None => reader.take()?,
+                };
+                segments.insert(theirs, segment);
+                shared::warned();
+                Kind::Outside { segment, offset }
+            }
             _ => return Err(Errno::EINVAL),
         };
         let range = Range::new(start, end).ok_or(Errno::EINVAL)?;
