@@ -266,6 +266,14 @@ impl Local {
         Ok(Some(own))
     }
 
+    /// EAGAIN. Of what is outside an edge comes after that: when it is ready the next time.
+    fn found_nothing(&self) -> Errno {
+        if Self::outside(self).is_some() {
+            self.inbox.queue.wake();
+        }
+        Errno::EAGAIN
+    }
+
     fn names(&self) -> String {
         alloc::format!("socket:[{}]", self.number)
     }
@@ -507,6 +515,11 @@ impl File for Local {
         queues.push(Arc::clone(&self.inbox.queue));
     }
 
+    fn asked(&self) -> bool {
+        // One of a pair may be handed to another enclave at any time, and only the host knows of it then.
+        self.inbox.name.lock().len() <= 2 && self.inbox.mail.lock().backlog.is_none()
+    }
+
     fn socket(&self) -> Option<&dyn Socket> {
         Some(self)
     }
@@ -707,7 +720,7 @@ impl Socket for Local {
         let mut done = 0;
         loop {
             let look = || match self.put(&target, from, done, &mut files)? {
-                None if how.nonblock => Err(Errno::EAGAIN),
+                None if how.nonblock => Err(self.found_nothing()),
                 found => Ok(found),
             };
             match wait::until(deadline, self.awaits(Some(&target)), look) {
@@ -739,7 +752,7 @@ impl Socket for Local {
                 return Ok(all);
             }
             let look = || match self.take(to, done, how)? {
-                None if how.nonblock => Err(Errno::EAGAIN),
+                None if how.nonblock => Err(self.found_nothing()),
                 found => Ok(found),
             };
             match wait::until(deadline, self.awaits(None), look) {
