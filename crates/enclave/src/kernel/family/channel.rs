@@ -75,9 +75,19 @@ impl Channel {
         core::mem::replace(self, Self { child: 0 })
     }
 
-    /// Passes a pipe or a socket of the host's; they arrive in this order.
-    pub(super) fn pass(&self, handle: u64, socket: bool) -> Result<(), Errno> {
-        host::call(Op::ChannelPass, [self.child, handle, u64::from(socket), 0, 0, 0]).map(drop)
+    /// Passes a file of the host's, in the same order.
+    pub(super) fn pass_file(&self, handle: u64) -> Result<(), Errno> {
+        host::call(Op::FilePass, [self.child, handle, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// Passes a pipe of the host's; they arrive in this order.
+    pub(super) fn pass(&self, pipe: u64) -> Result<(), Errno> {
+        host::call(Op::ChannelPass, [self.child, pipe, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// Passes a socket, likewise.
+    pub(super) fn pass_socket(&self, socket: u64) -> Result<(), Errno> {
+        host::call(Op::NetPass, [self.child, socket, 0, 0, 0, 0]).map(drop)
     }
 }
 
@@ -247,6 +257,11 @@ impl Reader {
 
     pub(super) fn strings(&mut self) -> Result<Vec<Vec<u8>>, Errno> {
         (0..self.length()?).map(|_| self.bytes()).collect()
+    }
+
+    /// Takes the next file that was passed, which is of this mount.
+    pub(super) fn take_file(&self, mount: u64) -> Result<u64, Errno> {
+        host::call(Op::FileTake, [mount, 0, 0, 0, 0, 0])
     }
 
     /// Takes the next pipe that was passed: its handle.

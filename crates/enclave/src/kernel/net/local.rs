@@ -1,8 +1,9 @@
-//! Unix sockets (unix(7)): between threads of the program. Outside is only what a pair becomes when another process has one of
-//! them: a pair of the host's.
+//! Unix sockets (unix(7)): between threads of the program, and never outside.
 //!
 //! What is sent goes into the inbox of the receiver. A name in the file system is a file in memory, by whose node the socket is
 //! found; who removes the file removes the name.
+
+mod outside;
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -13,18 +14,20 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use casemate_enclave::vfs::flags::{mode, open as o, poll};
 use casemate_enclave::vfs::path::Path;
 use casemate_enclave::vfs::tmpfs::Node;
-use casemate_enclave_abi::{Errno, Op, Stat, StatFs};
+use casemate_enclave_abi::{Errno, Stat, StatFs};
 use spin::Mutex;
 
 use super::options::{Facts, Options, SOL_SOCKET};
 use super::{AF_UNIX, DATAGRAM, SEQPACKET, STREAM};
 use crate::fs::wait::{self, WaitQueue};
 use crate::fs::{
-    Carried, File, Handle, OpenFile, Received, Sink, Socket, Source, Transfer, devices, ends_outside,
-    namespace, read_some, ready_outside, write_some,
+    Accepted, Carried, File, OpenFile, PipeHandle, Received, Sink, Socket, Source, Transfer, devices,
+    namespace,
 };
 use crate::process::process;
-use crate::{host, signal, user};
+use crate::{signal, user};
+
+pub(crate) use outside::take;
 
 /// Bytes that wait in an inbox at most.
 const CAPACITY: usize = 212_992;
@@ -63,6 +66,8 @@ struct Mail {
     ended: bool,
     /// Nobody receives any more.
     closed: bool,
+    /// Its socket is gone.
+    gone: bool,
     /// The sender closed while something was unread.
     reset: bool,
     /// Connections that wait to be accepted, and how many may.
@@ -77,10 +82,10 @@ struct Inbox {
     queue: Arc<WaitQueue>,
     /// The peer's, who may wait for room.
     sender: Mutex<Weak<WaitQueue>>,
-    /// The receiver's socket, where the pair has become one of the host's.
-    outside: Mutex<Option<Arc<Handle>>>,
     /// The receiver's name, as an address has it.
     name: Mutex<Vec<u8>>,
+    /// The receiver's socket of the host's, once another process has one of the pair.
+    outside: Mutex<Option<Arc<PipeHandle>>>,
 }
 
 /// A name that a socket is bound to.
@@ -100,6 +105,8 @@ struct Local {
     number: u64,
     inbox: Arc<Inbox>,
     peer: Mutex<Option<Arc<Inbox>>>,
+    /// One of socketpair(2)'s.
+    paired: bool,
     options: Options,
 }
 
@@ -114,20 +121,12 @@ pub(crate) fn open(kind: u32) -> Result<Arc<dyn File>, Errno> {
 }
 
 /// Two that are connected to each other.
-pub(crate) fn pair(kind: u32) -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
+pub(crate) fn pair(kind: u32) -> Result<[Arc<dyn File>; 2], Errno> {
     check(kind)?;
-    let (first, second) = (Local::new(kind), Local::new(kind));
+    let (mut first, mut second) = (Local::unconnected(kind), Local::unconnected(kind));
+    (first.paired, second.paired) = (true, true);
     first.join(&second);
-    Ok((first, second))
-}
-
-/// One of a pair of which another process has the other.
-pub(crate) fn outside(handle: u64, kind: u32, number: u64) -> Arc<dyn File> {
-    let local = Local::numbered(kind, number);
-    *local.inbox.outside.lock() = Some(Arc::new(Handle(handle)));
-    // Somebody is there: an inbox in which nothing is ever put.
-    *local.peer.lock() = Some(Arc::clone(&Local::new(kind).inbox));
-    local
+    Ok([Arc::new(first), Arc::new(second)])
 }
 
 /// The address of a family alone: no name.
@@ -197,24 +196,25 @@ impl Inbox {
 
 impl Local {
     fn new(kind: u32) -> Arc<Self> {
-        Self::numbered(kind, NEXT.fetch_add(1, Ordering::Relaxed))
+        Arc::new(Self::unconnected(kind))
     }
 
-    fn numbered(kind: u32, number: u64) -> Arc<Self> {
+    fn unconnected(kind: u32) -> Self {
         let inbox = Inbox {
             mail: Mutex::default(),
             queue: Arc::default(),
             sender: Mutex::default(),
-            outside: Mutex::new(None),
             name: Mutex::new(unnamed()),
+            outside: Mutex::default(),
         };
-        Arc::new(Self {
+        Self {
             kind,
-            number,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             inbox: Arc::new(inbox),
             peer: Mutex::new(None),
+            paired: false,
             options: Options::default(),
-        })
+        }
     }
 
     /// Connects two to each other.
@@ -225,55 +225,6 @@ impl Local {
         *other.inbox.sender.lock() = Arc::downgrade(&self.inbox.queue);
     }
 
-    /// The host's socket that this one stands for.
-    fn outside(&self) -> Option<Arc<Handle>> {
-        self.inbox.outside.lock().clone()
-    }
-
-    /// Makes it and its peer a pair of the host's, with what is on its way.
-    fn become_outside(&self) -> Result<Option<Arc<Handle>>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            return Ok(Some(handle));
-        }
-        let Some(peer) = self.connected() else { return Ok(None) };
-        let [own, other] = ends_outside(self.kind)?.map(Arc::new);
-        // All other threads stand still: what is in the inboxes stays there. What a socket is to receive its peer sends.
-        for (inbox, sender) in [(&self.inbox, &other), (&peer, &own)] {
-            let (packets, gone) = {
-                let mut mail = inbox.mail.lock();
-                mail.bytes = 0;
-                (core::mem::take(&mut mail.packets), mail.closed)
-            };
-            for packet in packets.iter().filter(|_| !gone) {
-                let bytes: Vec<u8> = packet.bytes.iter().copied().collect();
-                let mut done = 0;
-                while done < bytes.len() {
-                    done += write_some(sender, &Source::Kernel(&bytes), done)?.ok_or(Errno::ENOBUFS)?;
-                }
-            }
-        }
-        let (ended, closed) = {
-            let mail = self.inbox.mail.lock();
-            (mail.ended, peer.mail.lock().closed)
-        };
-        // A peer that is closed already has dropped its end, which this one sees.
-        if !(ended || closed) {
-            *peer.outside.lock() = Some(other);
-        }
-        *self.inbox.outside.lock() = Some(Arc::clone(&own));
-        self.inbox.queue.wake();
-        peer.queue.wake();
-        Ok(Some(own))
-    }
-
-    /// EAGAIN. Of what is outside an edge comes after that: when it is ready the next time.
-    fn found_nothing(&self) -> Errno {
-        if Self::outside(self).is_some() {
-            self.inbox.queue.wake();
-        }
-        Errno::EAGAIN
-    }
-
     fn names(&self) -> String {
         alloc::format!("socket:[{}]", self.number)
     }
@@ -282,25 +233,22 @@ impl Local {
         self.peer.lock().clone()
     }
 
-    fn awaits(&self, other: Option<&Arc<Inbox>>) -> impl FnMut(&mut wait::Awaited) + use<'_> {
+    fn awaits(&self, other: Option<&Arc<Inbox>>) -> impl FnMut(&mut wait::Awaited) + use<> {
         let queues: Vec<_> =
             [Some(&self.inbox), other].into_iter().flatten().map(|i| Arc::clone(&i.queue)).collect();
-        // Who waits for another's inbox waits to send.
+        let inbox = Arc::clone(&self.inbox);
+        // Who waits for another's inbox waits for room there.
         let events = if other.is_some() { poll::OUT } else { poll::IN };
         move |awaited| {
             awaited.queues.extend(queues.iter().cloned());
-            File::outside(self, events, &mut awaited.pipes);
+            inbox.outside(events, &mut awaited.pipes);
         }
     }
 
     /// Takes what there is; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>, at: usize, how: Transfer) -> Result<Option<Received>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            if how.peek || at > 0 {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            let count = read_some(&handle, to)?;
-            return Ok(count.map(|count| Received { count, length: count, ..Received::default() }));
+        if let Some(handle) = self.inbox.handle() {
+            return outside::receive(&handle, to, at, how.peek);
         }
         let mut mail = self.inbox.mail.lock();
         if mail.packets.is_empty() {
@@ -359,9 +307,8 @@ impl Local {
         at: usize,
         files: &mut Vec<Arc<OpenFile>>,
     ) -> Result<Option<usize>, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            // Open files of an enclave's own cannot leave it.
-            return if files.is_empty() { write_some(&handle, from, at) } else { Err(Errno::EOPNOTSUPP) };
+        if let Some(handle) = self.inbox.handle() {
+            return outside::send(&handle, from, at, self.kind, files);
         }
         let mut mail = to.mail.lock();
         if mail.closed {
@@ -400,10 +347,13 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
+        let outside = self.inbox.outside.lock().take();
+        drop(outside);
         NAMES.lock().retain(|(_, inbox, _)| !core::ptr::eq(inbox.as_ptr(), Arc::as_ptr(&self.inbox)));
         let (unread, waiting) = {
             let mut mail = self.inbox.mail.lock();
             mail.closed = true;
+            mail.gone = true;
             (core::mem::take(&mut mail.packets), core::mem::take(&mut mail.waiting))
         };
         let lost = !unread.is_empty() || !waiting.is_empty();
@@ -418,29 +368,10 @@ impl Drop for Local {
             peer.queue.wake();
         }
         self.inbox.tell_room();
-        let outside = self.inbox.outside.lock().take();
-        drop(outside);
     }
 }
 
 impl File for Local {
-    fn carry(&self) -> Result<Carried, Errno> {
-        let listens = self.inbox.mail.lock().backlog.is_some();
-        if listens || self.kind == DATAGRAM && self.inbox.name.lock().len() > 2 {
-            return Ok(Carried::Refused);
-        }
-        Ok(match self.become_outside()? {
-            Some(handle) => Carried::Local { handle: handle.0, kind: self.kind, number: self.number },
-            None => Carried::Refused,
-        })
-    }
-
-    fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
-        if let Some(handle) = Self::outside(self) {
-            pipes.push((handle.0, u64::from(events & (poll::IN | poll::OUT))));
-        }
-    }
-
     fn stat(&self) -> Result<Stat, Errno> {
         Ok(devices::stat(&self.names(), mode::SOCKET | 0o777, 0))
     }
@@ -465,6 +396,7 @@ impl File for Local {
 
     fn ioctl(&self, request: u32, argument: u64) -> Result<u64, Errno> {
         let value = match request {
+            FIONREAD if self.inbox.handle().is_some() => return Err(Errno::EOPNOTSUPP),
             FIONREAD => {
                 let mail = self.inbox.mail.lock();
                 let first = mail.packets.front().map_or(0, |packet| packet.bytes.len());
@@ -478,8 +410,8 @@ impl File for Local {
     }
 
     fn poll(&self) -> Result<u32, Errno> {
-        if let Some(handle) = Self::outside(self) {
-            return ready_outside(&handle, poll::IN | poll::OUT);
+        if let Some(handle) = self.inbox.handle() {
+            return outside::poll(&handle);
         }
         let mut events = 0;
         let over = {
@@ -515,13 +447,21 @@ impl File for Local {
         queues.push(Arc::clone(&self.inbox.queue));
     }
 
-    fn asked(&self) -> bool {
-        // One of a pair may be handed to another enclave at any time, and only the host knows of it then.
-        self.inbox.name.lock().len() <= 2 && self.inbox.mail.lock().backlog.is_none()
-    }
-
     fn socket(&self) -> Option<&dyn Socket> {
         Some(self)
+    }
+
+    fn asked(&self) -> bool {
+        // It may be handed to another enclave at any time, and only the host knows of it then.
+        self.paired
+    }
+
+    fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
+        self.inbox.outside(events, pipes);
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        self.share()
     }
 
     fn label(&self) -> Option<String> {
@@ -581,7 +521,7 @@ impl Socket for Local {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind == DATAGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -683,9 +623,8 @@ impl Socket for Local {
         if peer.is_none() && !listens {
             return Err(Errno::ENOTCONN);
         }
-        if let Some(handle) = Self::outside(self) {
-            let how = u64::from(read) | u64::from(write) << 1;
-            return host::call(Op::PipeClose, [handle.0, how, 0, 0, 0, 0]).map(drop);
+        if let Some(handle) = self.inbox.handle() {
+            return outside::shutdown(&handle, read, write);
         }
         if read {
             self.inbox.mail.lock().closed = true;
@@ -720,7 +659,7 @@ impl Socket for Local {
         let mut done = 0;
         loop {
             let look = || match self.put(&target, from, done, &mut files)? {
-                None if how.nonblock => Err(self.found_nothing()),
+                None if how.nonblock => Err(Errno::EAGAIN),
                 found => Ok(found),
             };
             match wait::until(deadline, self.awaits(Some(&target)), look) {
@@ -752,7 +691,7 @@ impl Socket for Local {
                 return Ok(all);
             }
             let look = || match self.take(to, done, how)? {
-                None if how.nonblock => Err(self.found_nothing()),
+                None if how.nonblock => Err(Errno::EAGAIN),
                 found => Ok(found),
             };
             match wait::until(deadline, self.awaits(None), look) {

@@ -232,8 +232,8 @@ calls! {
     51 getsockname(3) Full "" => net::getsockname;
     52 getpeername(3) Full "" => net::getpeername;
     53 socketpair(4) Full "" => net::socketpair;
-    54 setsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::setsockopt;
-    55 getsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::getsockopt;
+    54 setsockopt(5) Partial "plain numbers and times of sockets, TCP, IP and IPv6; others are ENOPROTOOPT" => net::setsockopt;
+    55 getsockopt(5) Partial "plain numbers and times of sockets, TCP, IP and IPv6; others are ENOPROTOOPT" => net::getsockopt;
     288 accept4(4) Full "" => net::accept4;
     299 recvmmsg(5) Partial "as recvmsg" => net::recvmmsg;
     307 sendmmsg(4) Partial "as sendmsg" => net::sendmmsg;
