@@ -234,6 +234,14 @@ impl End {
         if self.writes { outside.writes } else { outside.reads }
     }
 
+    /// EAGAIN. Of what is outside an edge comes after that: when it is ready the next time.
+    fn found_nothing(&self) -> Errno {
+        if self.handle().is_some() {
+            self.shared.changed.wake();
+        }
+        Errno::EAGAIN
+    }
+
     fn await_change(&self, awaited: &mut wait::Awaited) {
         self.queues(&mut awaited.queues);
         self.outside(if self.writes { poll::OUT } else { poll::IN }, &mut awaited.pipes);
@@ -319,7 +327,7 @@ impl File for End {
             return Ok(0);
         }
         let look = || match self.take(to)? {
-            None if nonblock => Err(Errno::EAGAIN),
+            None if nonblock => Err(self.found_nothing()),
             found => Ok(found),
         };
         let count = wait::until(None, |awaited| self.await_change(awaited), look)?.unwrap_or(0);
@@ -341,7 +349,7 @@ impl File for End {
         let mut done = 0;
         while done < from.len() {
             let look = || match self.put(from, done)? {
-                None if nonblock => Err(Errno::EAGAIN),
+                None if nonblock => Err(self.found_nothing()),
                 found => Ok(found),
             };
             match wait::until(None, |awaited| self.await_change(awaited), look) {
