@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use casemate_enclave_abi::errno::Errno;
-use casemate_enclave_abi::net::{Marks, Message, Sockets};
+use casemate_enclave_abi::net::{
+    Marks, Message, ROLE_CONNECTED, ROLE_CONNECTING, ROLE_IDLE, ROLE_TOLD, Sockets,
+};
 use casemate_enclave_abi::{Control, Layout, Window};
 
 use crate::files::errno;
@@ -100,6 +102,28 @@ impl Net {
     pub(crate) fn adopt(&self, index: u64, fd: OwnedFd) -> Result<(), Errno> {
         self.used.store(true, Ordering::Relaxed);
         self.put(index, Some(Arc::new(Socket::new(fd)))).map(drop)
+    }
+
+    /// A socket that is to be passed to another process: another descriptor of it. What was written is sent before, as far as
+    /// the kernel takes it.
+    pub(crate) fn to_pass(&self, index: u64) -> Result<OwnedFd, Errno> {
+        let socket = self.get(index)?;
+        socket.pump(self.teller, index, false, &mut scratch());
+        socket.fd.try_clone().map_err(|error| errno(of(&error)))
+    }
+
+    /// Takes a socket that another process has, too, under a number that is free.
+    pub(crate) fn take(&self, index: u64, role: u64, fd: OwnedFd) -> Result<(), Errno> {
+        self.adopt(index, fd)?;
+        let socket = self.get(index)?;
+        match role {
+            ROLE_IDLE => return Ok(()),
+            ROLE_TOLD => socket.tell(),
+            ROLE_CONNECTING => socket.join(self.teller, index, false)?,
+            ROLE_CONNECTED => socket.join(self.teller, index, true)?,
+            _ => return Err(Errno::EINVAL),
+        }
+        self.watch(&socket, index)
     }
 
     /// socket(2).

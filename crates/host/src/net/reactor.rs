@@ -11,6 +11,7 @@ use std::sync::{Arc, TryLockError};
 
 use casemate_enclave_abi::errno::Errno;
 use casemate_enclave_abi::exit::NO_DEADLINE;
+use casemate_enclave_abi::op::NET_ALL;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -161,6 +162,20 @@ impl Net {
             self.leader.store(0, Ordering::SeqCst);
             true
         })
+    }
+
+    /// Moves the bytes of a socket now, or looks once at all that is ready: what each call does where calls are synchronous.
+    ///
+    /// # Errors
+    /// `EBADF`: there is no such socket.
+    pub(crate) fn look(&self, index: u64) -> Result<(), Errno> {
+        let mut scratch = vec![0; CHUNK];
+        if index != NET_ALL {
+            self.get(index)?.pump(self.teller, index, false, &mut scratch);
+        } else if let Ok(_lead) = self.lead.try_lock() {
+            self.wait(0, &mut scratch);
+        }
+        Ok(())
     }
 
     /// Calls a vCPU away if it is the one that waits here. Its wake word was changed before.

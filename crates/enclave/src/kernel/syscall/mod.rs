@@ -22,6 +22,7 @@ use crate::arch::vcpu::Vcpu;
 use crate::{sched, stats};
 
 pub(crate) use futex::wake as wake_futex;
+pub(crate) use interval::forget as forget_timers;
 pub(crate) use trace::{set as set_trace, signal as trace_signal};
 
 /// What a system call gives.
@@ -84,6 +85,7 @@ pub(crate) fn before_guest(frame: &mut Frame) {
         sched::yield_now();
     }
     crate::family::news::look();
+    crate::shared::look();
     crate::family::halt::before_guest();
     crate::signal::deliver(frame);
 }

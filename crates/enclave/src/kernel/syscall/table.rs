@@ -106,7 +106,7 @@ calls! {
     6 lstat(2) Full "" => file::stat::lstat;
     7 poll(3) Full "" => file::poll::poll;
     8 lseek(3) Partial "no holes are found" => file::io::lseek;
-    16 ioctl(3) Partial "terminal settings stay inside; FIONREAD of the console is 0 or 1" => file::descriptor::ioctl;
+    16 ioctl(3) Partial "FIOASYNC is taken and sends nothing; terminal settings stay inside; FIONREAD of the console is 0 or 1" => file::descriptor::ioctl;
     17 pread64(4) Full "" => file::io::pread64;
     18 pwrite64(4) Full "" => file::io::pwrite64;
     19 readv(3) Full "" => file::io::readv;
