@@ -61,6 +61,16 @@ pub(crate) struct Arguments {
     /// How host calls are made: async serves them without an exit while a processor is free, sync by an exit each
     #[arg(long, value_enum, value_name = "sync|async", default_value = "async", hide_possible_values = true)]
     calls: Calls,
+    /// What MAP_SHARED memory is between processes: private is a copy in each; host is shared, in memory that the host can
+    /// read and change
+    #[arg(
+        long,
+        value_enum,
+        value_name = "private|host",
+        default_value = "private",
+        hide_possible_values = true
+    )]
+    shared_memory: SharedMemory,
     /// Print each system call on standard error
     #[arg(long)]
     trace: bool,
@@ -80,6 +90,13 @@ pub(crate) struct Arguments {
 enum Calls {
     Sync,
     Async,
+}
+
+/// What shared memory is between processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SharedMemory {
+    Private,
+    Host,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
@@ -137,6 +154,7 @@ fn options(arguments: Arguments) -> Result<RunOptions, BadLink> {
         sigstruct: arguments.sigstruct,
         single_step: arguments.single_step,
         sync_calls: arguments.calls == Calls::Sync,
+        shared_memory: arguments.shared_memory == SharedMemory::Host,
         trace: arguments.trace,
         counters: stats,
     })

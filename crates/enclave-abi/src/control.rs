@@ -9,6 +9,12 @@ use crate::window::{Offset, Window};
 /// Bytes between two words: each is alone in its cache line.
 const LINE: u64 = 64;
 
+/// Bits of [`Control::preempt`]: others wait for this vCPU; it shall look at what has come, once. Either is set by the enclave,
+/// the second by the host too, and both are taken back by the enclave.
+pub const SLICES: u64 = 1;
+/// See [`SLICES`].
+pub const KICK: u64 = 2;
+
 /// The words of a control page. They start as zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Control<'a> {

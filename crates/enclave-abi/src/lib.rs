@@ -42,6 +42,7 @@ pub mod layout;
 pub mod net;
 pub mod op;
 pub mod ring;
+pub mod shared;
 pub mod slot;
 pub mod start;
 pub mod stat;

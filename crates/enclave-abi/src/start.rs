@@ -31,6 +31,9 @@ pub const FLAG_SYNC_CALLS: u64 = 1 << 8;
 /// Bit of [`StartBlock::flags`]: this enclave was made by another one, which says over the channel what it shall run.
 pub const FLAG_CHILD: u64 = 1 << 9;
 
+/// Bit of [`StartBlock::flags`]: what is mapped `MAP_SHARED` lies in the host's memory ([`crate::shared`]).
+pub const FLAG_SHARED_MEMORY: u64 = 1 << 10;
+
 /// Bit of [`StartBlock::trace`]: print each system call.
 pub const TRACE_CALLS: u64 = 1 << 0;
 /// Bit of [`StartBlock::trace`]: print counters at the end.
@@ -42,7 +45,8 @@ const FLAGS: u64 = FLAG_EDMM
     | FLAG_STDERR_TERMINAL
     | FLAG_EMULATED
     | FLAG_SYNC_CALLS
-    | FLAG_CHILD;
+    | FLAG_CHILD
+    | FLAG_SHARED_MEMORY;
 
 /// Linux takes host names of up to 64 bytes (`include/uapi/linux/utsname.h`).
 const MAX_HOSTNAME: u64 = 64;

@@ -30,6 +30,7 @@ mod program;
 mod raw;
 mod readdir;
 mod run;
+mod shared;
 pub mod signing;
 mod size;
 mod start;

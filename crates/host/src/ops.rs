@@ -8,7 +8,7 @@ use casemate_enclave_abi::errno::Errno;
 use casemate_enclave_abi::op::{MAX_POLLED, Op, TERMINAL_WINDOW_SIZE};
 use casemate_enclave_abi::stat::{STAT_BYTES, STAT_FS_BYTES};
 use casemate_enclave_abi::window::WORD;
-use casemate_enclave_abi::{Offset, Region, Request, Response, Window};
+use casemate_enclave_abi::{MAX_VCPUS, Offset, Region, Request, Response, Window};
 use casemate_sgx::arch::{PageType, Permissions};
 use casemate_sgx::platform::{Enclave, PlatformError};
 
@@ -19,6 +19,7 @@ use crate::files::{Files, MAX_PATH};
 use crate::net::Net;
 use crate::park::Parking;
 use crate::raw::lock::Record;
+use crate::shared::{Shared, Wait};
 
 mod net;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) parking: Parking,
     pub(crate) family: Family,
     pub(crate) net: Net,
+    pub(crate) shared_memory: Shared,
 }
 
 /// A vCPU's server: what is shared, and a buffer of its own.
@@ -111,6 +113,9 @@ impl Server {
                 service.change_names(op, args).map(|()| 0)
             }
             Op::Change => files.change(a, b, [c, d, e, f]).map(|()| 0),
+            Op::FilePass => service.family.pass_file(a, &*files.get(b)?).map(|()| 0),
+            Op::FileTake => files.adopt(service.family.take_file()?, a),
+            Op::Seek => files.seek(a, b, c),
             Op::Truncate => files.truncate(a, b).map(|()| 0),
             Op::Sync => files.sync(a, b != 0).map(|()| 0),
             Op::Allocate => files.allocate(a, b, c, d).map(|()| 0),
@@ -149,11 +154,18 @@ impl Server {
             Op::WaitChild => service.wait_child(a, b, c),
             Op::Kill => service.family.kill(a, b).map(|()| 0),
             Op::Group => service.family.group(a, b, c),
-            Op::Pipe => service.pipe(a).map(|()| 0),
-            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
+            Op::Pipe => service.pipe(a, b).map(|()| 0),
+            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer, d != 0)),
             Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::PipeShutdown => service.family.pipes.shutdown(a, b).map(|()| 0),
             Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
             Op::PollPipes => service.poll_pipes(a, b, c, d),
+            Op::SharedCreate => service.shared_memory.create(&service.family.pipes, a),
+            Op::SharedMap => service.shared_memory.map(&service.family.pipes, a, b, (c, d), e).map(|()| 0),
+            Op::SharedUnmap => service.shared_memory.unmap((a, b)).map(|()| 0),
+            Op::SharedProtect => service.shared_memory.protect((a, b), c).map(|()| 0),
+            Op::SharedWait => service.shared_wait(a, b, c, [d, e]).map(|()| 0),
+            Op::SharedWake => service.shared_memory.wake(a, b, c),
             Op::Wake => {
                 service.net.wake(a);
                 service.parking.wake(a).map(|()| 0)
@@ -173,7 +185,10 @@ impl Server {
             | Op::NetSend
             | Op::NetReceive
             | Op::NetClose
-            | Op::NetShutdown => self.net_call(op, args),
+            | Op::NetShutdown
+            | Op::NetPass
+            | Op::NetTake
+            | Op::NetLook => self.net_call(op, args),
         }
     }
 
@@ -262,10 +277,40 @@ impl Service {
         Ok(pid)
     }
 
-    fn pipe(&self, out: u64) -> Result<(), Errno> {
+    fn pipe(&self, out: u64, kind: u64) -> Result<(), Errno> {
         let out = self.out(out, 2 * WORD)?;
-        let ends = self.family.pipes.create()?;
+        let pipes = &self.family.pipes;
+        let ends = if kind == 0 { pipes.create()? } else { pipes.create_sockets(kind)? };
         self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
+    }
+
+    fn shared_wait(
+        self: &Arc<Self>,
+        place: u64,
+        value: u64,
+        bits: u64,
+        words: [u64; 2],
+    ) -> Result<(), Errno> {
+        let [word, answers] = words.map(|word| self.window.word(self.out(word, WORD)?).ok_or(Errno::EFAULT));
+        let wait = Wait::new(place, value, bits, word?, answers?)?;
+        let service = Arc::clone(self);
+        self.shared_memory.wait(wait, move || service.tell())
+    }
+
+    /// Has the enclave look at an answer in the window.
+    fn tell(&self) {
+        // Those who sleep; those who wait in a call; one that computes, at the next tick.
+        let one = self.parking.wake_one();
+        // One that is on its way to sleep finds its wake word changed.
+        if let Some(control) = self.parking.control(0) {
+            control.wake.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let _ = self.parking.wake(0);
+        }
+        (0..MAX_VCPUS).for_each(|vcpu| self.net.wake(vcpu));
+        if !one {
+            self.parking.kick();
+        }
+        let _ = rustix::io::write(&self.family.alarm, &1_u64.to_ne_bytes());
     }
 
     fn poll_pipes(&self, records: u64, count: u64, streams: u64, timeout_ns: u64) -> Result<u64, Errno> {

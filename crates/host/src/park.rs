@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use casemate_enclave_abi::control::KICK;
 use casemate_enclave_abi::errno::Errno;
 use casemate_enclave_abi::exit::NO_DEADLINE;
 use casemate_enclave_abi::{Control, Layout, Window};
@@ -69,6 +70,13 @@ impl Parking {
     /// The control page of a vCPU.
     pub(crate) fn control(&self, vcpu: u64) -> Option<Control<'static>> {
         self.bed(vcpu).map(|bed| bed.control)
+    }
+
+    /// Has every vCPU that computes interrupted at the next tick.
+    pub(crate) fn kick(&self) {
+        for bed in &self.beds {
+            bed.control.preempt.fetch_or(KICK, Ordering::SeqCst);
+        }
     }
 
     /// Wakes some vCPU that sleeps here, if there is one.

@@ -18,11 +18,12 @@ use crate::files::mounted::Mounted;
 use crate::image::Image;
 use crate::mount::{self, Mount};
 use crate::net::Net;
-use crate::ops::Service;
+use crate::ops::{Server, Service};
 use crate::park::Parking;
 use crate::plan::{self, Plan};
 use crate::platform::{PlatformChoice, PlatformOptions};
 use crate::raw::signal;
+use crate::shared::Shared as SharedMemory;
 use crate::start::{self, Machine, Program};
 use crate::state::State;
 use crate::stats::{Counters, Stats};
@@ -65,6 +66,8 @@ pub struct RunOptions {
     pub sigstruct: Option<PathBuf>,
     /// Each host call leaves the enclave; no worker serves it.
     pub sync_calls: bool,
+    /// What is mapped `MAP_SHARED` lies in this process's memory, where other processes of the program map it too.
+    pub shared_memory: bool,
     /// Print each system call.
     pub trace: bool,
     /// Print at the end what the enclave kernel has counted.
@@ -112,7 +115,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
             .map_err(|source| RunError::file("mount", &mount.host, source))?;
         files.add(mounted);
     }
-    let program = if child { Program::default() } else { program(options, &files)? };
+    let mut program = if child { Program::default() } else { program(options, &files)? };
+    program.mounts = mount::strings(&options.mounts, &options.tmpfs);
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
@@ -137,20 +141,43 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let emulated = platform.is_emulated();
     let bit = |wanted, bit| if wanted { bit } else { 0 };
     let trace = bit(options.trace, TRACE_CALLS) | bit(options.counters, TRACE_COUNTERS);
-    let machine =
-        Machine { vcpus, heap: plan.heap(), edmm, emulated, trace, child, sync_calls: options.sync_calls };
+    let machine = Machine {
+        vcpus,
+        heap: plan.heap(),
+        edmm,
+        emulated,
+        trace,
+        child,
+        sync_calls: options.sync_calls,
+        shared_memory: options.shared_memory,
+    };
     let window = start::window(&program, machine)?;
     let layout = *window.layout();
     let incomplete = || RunError::Enclave { vcpu: 0, problem: "the window is incomplete".into() };
     let parking = Parking::new(window.window(), &layout).ok_or_else(incomplete)?;
+    let shared_memory = SharedMemory::new(options.shared_memory)
+        .map_err(|source| RunError::system("addresses for shared memory", source))?;
     let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service =
-        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net };
+    let service = Service {
+        window: window.window(),
+        arena: layout.arena(),
+        files,
+        enclave,
+        parking,
+        family,
+        net,
+        shared_memory,
+    };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
     let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
-    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Workers::new(
+        window,
+        || Server::new(Arc::clone(&service)),
+        Arc::clone(&counters),
+        !options.sync_calls,
+    );
     let workers = Arc::new(workers.ok_or_else(incomplete)?);
     workers.start()?;
     let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));

@@ -8,8 +8,8 @@ use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
 use casemate_enclave_abi::net::MAX_SOCKETS;
 use casemate_enclave_abi::start::{
-    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
-    FLAG_SYNC_CALLS,
+    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_SHARED_MEMORY, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL,
+    FLAG_STDOUT_TERMINAL, FLAG_SYNC_CALLS,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;
@@ -53,6 +53,7 @@ pub(crate) struct Machine {
     /// Another enclave says what it shall run.
     pub(crate) child: bool,
     pub(crate) sync_calls: bool,
+    pub(crate) shared_memory: bool,
 }
 
 /// Makes a window and writes the start-up block into it.
@@ -142,6 +143,7 @@ fn flags(machine: Machine) -> u64 {
         (machine.emulated, FLAG_EMULATED),
         (machine.child, FLAG_CHILD),
         (machine.sync_calls, FLAG_SYNC_CALLS),
+        (machine.shared_memory, FLAG_SHARED_MEMORY),
         (stdin().is_terminal(), FLAG_STDIN_TERMINAL),
         (stdout().is_terminal(), FLAG_STDOUT_TERMINAL),
         (stderr().is_terminal(), FLAG_STDERR_TERMINAL),
@@ -190,6 +192,7 @@ mod tests {
         emulated: true,
         trace: 1,
         sync_calls: false,
+        shared_memory: false,
         child: false,
     };
 

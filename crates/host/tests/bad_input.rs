@@ -24,6 +24,7 @@ fn options(program: &str, rootfs: &Path) -> RunOptions {
         sigstruct: None,
         single_step: false,
         sync_calls: false,
+        shared_memory: false,
         trace: false,
         counters: false,
         command: Vec::new(),

@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use casemate_enclave::mm::Range;
 use casemate_enclave_abi::blob::StringTable;
-use casemate_enclave_abi::start::{BadStart, FLAG_CHILD, FLAG_EDMM};
+use casemate_enclave_abi::shared::{SHARED, SHARED_SIZE};
+use casemate_enclave_abi::start::{BadStart, FLAG_CHILD, FLAG_EDMM, FLAG_SHARED_MEMORY};
 use casemate_enclave_abi::window::WORD;
 use casemate_enclave_abi::{AtomicU64, Errno, ExitStatus, Region, StartBlock, Window, split_strings};
 
@@ -77,7 +78,7 @@ fn boot(window_address: u64, window_size: u64) -> ! {
     cpuid::init(table);
     process::init(
         start,
-        address_space(dynamic, start.heap_size),
+        address_space(dynamic, start.heap_size, start.flags & FLAG_SHARED_MEMORY != 0),
         Files::new(&start, text(window, start.cwd)),
     );
     let mounts: Vec<String> = strings(window, start.mounts)
@@ -113,12 +114,16 @@ fn first_thread(window: Window<'_>, start: &StartBlock) -> Arc<Thread> {
         .expect("memory for the first thread")
 }
 
-fn address_space(dynamic: bool, heap: u64) -> AddressSpace {
+fn address_space(dynamic: bool, heap: u64, shares: bool) -> AddressSpace {
     let end =
         if dynamic { layout::STACKS } else { layout::USER.saturating_add(heap).min(layout::DYNAMIC_SIZE) };
     let bounds = Range::new(layout::LOWEST, end).expect("whole pages: the start-up block was checked");
     let kernel = Range::new(layout::IMAGE, layout::USER).expect("whole pages");
-    AddressSpace::new(EnclavePages::new(dynamic), bounds, &[kernel], heap)
+    let mut space = AddressSpace::new(EnclavePages::new(dynamic), bounds, &[kernel], heap);
+    if let Some(outside) = Range::at(SHARED, SHARED_SIZE).filter(|_| shares) {
+        space.allow_outside(outside);
+    }
+    space
 }
 
 /// Copies a part of the blob into the enclave.

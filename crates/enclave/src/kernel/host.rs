@@ -8,7 +8,7 @@ mod link;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use casemate_enclave_abi::control::Control;
+use casemate_enclave_abi::control::{Control, KICK, SLICES};
 use casemate_enclave_abi::exit::NO_DEADLINE;
 use casemate_enclave_abi::{Arena, Block, Errno, Exit, ExitStatus, Layout, Offset, Op, Region, Window};
 use spin::{Mutex, Once};
@@ -71,7 +71,7 @@ fn leave(exit: Exit) {
 
 /// Calls the host and returns its checked answer.
 pub(crate) fn call(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
-    if op.may_wait() {
+    if op.may_wait(&args) {
         // What waits for this vCPU is not to wait for the host.
         sched::leaving();
     }
@@ -160,10 +160,6 @@ pub(crate) fn want_slices(index: usize, wanted: bool) {
         }
     }
 }
-
-/// Bits of a vCPU's `preempt` word, of which the host only looks whether one is set.
-const SLICES: u64 = 1;
-const KICK: u64 = 2;
 
 /// Has a vCPU that computes interrupted at the host's next tick.
 pub(crate) fn kick(index: usize) {

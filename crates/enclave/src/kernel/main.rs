@@ -24,6 +24,7 @@ mod net;
 mod panic;
 mod process;
 mod sched;
+mod shared;
 mod signal;
 mod stats;
 mod syscall;

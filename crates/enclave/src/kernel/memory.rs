@@ -2,6 +2,7 @@
 
 use casemate_enclave::mm::{Hardware, HwError, Prot, Range};
 use casemate_enclave_abi::op::Op;
+use casemate_enclave_abi::shared::SHARED;
 use casemate_sgx::arch::{PageType, Permissions};
 
 use crate::arch::leaves;
@@ -94,5 +95,29 @@ impl Hardware for EnclavePages {
         // SAFETY: the page manager says that the pages exist and are writable; they belong to the program.
         unsafe { start.write_bytes(0, length) };
         Ok(())
+    }
+
+    fn map_outside(&mut self, range: Range, segment: u64, offset: u64, prot: Prot) -> Result<(), HwError> {
+        let prot = u64::from(prot.effective().bits());
+        let place = range.start().checked_sub(SHARED).ok_or(HwError::Refused)?;
+        let mapped = host::call(Op::SharedMap, [segment, offset, place, range.len(), prot, 0]);
+        mapped.map(drop).map_err(|_| HwError::Refused)
+    }
+
+    fn unmap_outside(&mut self, range: Range, segments: &[u64]) -> Result<(), HwError> {
+        let place = range.start().checked_sub(SHARED).ok_or(HwError::Refused)?;
+        let unmapped = host::call(Op::SharedUnmap, [place, range.len(), 0, 0, 0, 0]);
+        for segment in segments {
+            // Only the host's own descriptor is lost where it does not.
+            let _ = host::call(Op::PipeClose, [*segment, 0, 0, 0, 0, 0]);
+        }
+        unmapped.map(drop).map_err(|_| HwError::Refused)
+    }
+
+    fn protect_outside(&mut self, range: Range, prot: Prot) -> Result<(), HwError> {
+        let place = range.start().checked_sub(SHARED).ok_or(HwError::Refused)?;
+        let prot = u64::from(prot.effective().bits());
+        let changed = host::call(Op::SharedProtect, [place, range.len(), prot, 0, 0, 0]);
+        changed.map(drop).map_err(|_| HwError::Refused)
     }
 }

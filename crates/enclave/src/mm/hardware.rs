@@ -61,6 +61,36 @@ pub trait Hardware {
     /// # Errors
     /// The pages were not accessible.
     fn zero(&mut self, range: Range) -> Result<(), HwError>;
+
+    /// Maps a part of a segment of the host's, outside the enclave.
+    ///
+    /// # Errors
+    /// The host did not do it. Where segments are of no use, always.
+    fn map_outside(
+        &mut self,
+        _range: Range,
+        _segment: u64,
+        _offset: u64,
+        _prot: Prot,
+    ) -> Result<(), HwError> {
+        Err(HwError::Refused)
+    }
+
+    /// Takes such mappings away. `segments` are those of which nothing is mapped any more.
+    ///
+    /// # Errors
+    /// The host did not do it.
+    fn unmap_outside(&mut self, _range: Range, _segments: &[u64]) -> Result<(), HwError> {
+        Err(HwError::Refused)
+    }
+
+    /// Sets what the host's page table allows there.
+    ///
+    /// # Errors
+    /// The host did not do it.
+    fn protect_outside(&mut self, _range: Range, _prot: Prot) -> Result<(), HwError> {
+        Err(HwError::Refused)
+    }
 }
 
 /// What the host did not do.

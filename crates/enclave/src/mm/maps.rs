@@ -17,7 +17,7 @@ pub(crate) fn write_line(mapping: &Mapping, out: &mut impl Write) -> fmt::Result
     let letter = |prot, letter| if vma.prot.contains(prot) { letter } else { '-' };
     let shared = if vma.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' };
     let offset = match &vma.kind {
-        Kind::File { offset, .. } => *offset,
+        Kind::File { offset, .. } | Kind::Outside { offset, .. } => *offset,
         _ => 0,
     };
     let mut line = String::new();
@@ -36,6 +36,7 @@ pub(crate) fn write_line(mapping: &Mapping, out: &mut impl Write) -> fmt::Result
         Kind::Stack => "[stack]",
         Kind::Island => "[anon:casemate island]",
         Kind::Vdso => "[vdso]",
+        Kind::Outside { .. } => "/dev/zero (deleted)",
         Kind::Anonymous if vma.flags.contains(VmaFlags::SHARED) => "/dev/zero (deleted)",
         Kind::Anonymous | Kind::Reserved => "",
     };

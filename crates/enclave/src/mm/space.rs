@@ -3,6 +3,7 @@
 mod brk;
 mod carry;
 mod fault;
+mod outside;
 mod place;
 mod remap;
 
@@ -79,6 +80,8 @@ pub struct AddressSpace<H> {
     vmas: VmaSet,
     /// Where the program may map, highest first.
     windows: Vec<Window>,
+    /// Where segments of the host's may be mapped, if that is wanted.
+    outside: Option<Window>,
     brk: Option<Brk>,
     around: Around,
 }
@@ -104,6 +107,7 @@ impl<H: Hardware> AddressSpace<H> {
             memory: Memory::new(hardware, bounds, heap_limit),
             vmas: VmaSet::default(),
             windows: windows.into_iter().map(Window::new).collect(),
+            outside: None,
             brk: None,
             around: Around::default(),
         }
@@ -224,6 +228,7 @@ impl<H: Hardware> AddressSpace<H> {
             .is_some_and(|m| m.range.start() < range.start() && m.range.end() > range.end());
         self.vmas.room_for(usize::from(inside))?;
         self.memory.discard(range)?;
+        self.leave_outside(range)?;
         self.remove(range);
         Ok(())
     }
@@ -240,6 +245,7 @@ impl<H: Hardware> AddressSpace<H> {
         if let Some(range) = range {
             self.vmas.room_for(self.vmas.cuts(range))?;
             self.memory.tighten(range, prot)?;
+            self.protect_outside(range, prot)?;
             self.vmas.protect(range, prot);
             self.memory.loosen(range, prot)?;
         }
@@ -363,7 +369,7 @@ impl<H: Hardware> AddressSpace<H> {
     /// Takes the mappings in `range` away; their pages are gone already.
     fn remove(&mut self, range: Range) {
         self.vmas.remove(range);
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut().chain(&mut self.outside) {
             window.removed(&self.vmas, range);
         }
     }

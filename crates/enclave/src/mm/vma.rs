@@ -37,6 +37,13 @@ pub enum Kind {
         /// The byte of the file at the start of the mapping, a multiple of the page size.
         offset: u64,
     },
+    /// A part of a segment outside the enclave, which other enclaves map too.
+    Outside {
+        /// The host's number for the segment.
+        segment: u64,
+        /// The byte of the segment at the start of the mapping, a multiple of the page size.
+        offset: u64,
+    },
     /// The memory that `brk` gives.
     Heap,
     /// The stack of the first thread.
@@ -65,7 +72,7 @@ impl Vma {
     #[must_use]
     pub(crate) fn advanced(&self, bytes: u64) -> Self {
         let mut vma = self.clone();
-        if let Kind::File { offset, .. } = &mut vma.kind {
+        if let Kind::File { offset, .. } | Kind::Outside { offset, .. } = &mut vma.kind {
             *offset = offset.saturating_add(bytes);
         }
         vma
@@ -80,6 +87,10 @@ impl Vma {
                 (Kind::File { name, offset }, Kind::File { name: next_name, offset: next_offset }) => {
                     offset.checked_add(len) == Some(*next_offset) && name == next_name
                 }
+                (
+                    Kind::Outside { segment, offset },
+                    Kind::Outside { segment: next_segment, offset: next_offset },
+                ) => offset.checked_add(len) == Some(*next_offset) && segment == next_segment,
                 (kind, next_kind) => kind == next_kind,
             }
     }

@@ -203,6 +203,16 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::EPERM)
     }
 
+    /// Has the position kept where other processes have it, too; `true` where it was not before.
+    fn share(&self) -> bool {
+        false
+    }
+
+    /// The position that processes share, moved to `to` where that is given; `None`: it is the open file's own.
+    fn shared_position(&self, _to: Option<u64>) -> Option<Result<u64, Errno>> {
+        None
+    }
+
     /// Whether a mapping can be filled from it.
     fn mappable(&self) -> bool {
         false

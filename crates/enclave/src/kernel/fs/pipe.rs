@@ -40,8 +40,15 @@ struct Outside {
     writes: Option<Arc<Handle>>,
 }
 
-/// An end of a pipe of the host's. Closed when dropped.
-struct Handle(u64);
+/// An end of a pipe of the host's, or one of a pair of sockets. Closed when dropped.
+pub(crate) struct Handle(u64);
+
+impl Handle {
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -76,6 +83,29 @@ pub(crate) fn pipe(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
     (end(false), end(true))
 }
 
+/// What the host has passed.
+pub(super) fn handle(number: u64) -> Handle {
+    Handle(number)
+}
+
+/// Two of the host's: the ends of a pipe to read and to write, or (`kind`: a type of sockets) connected sockets.
+fn create(kind: u32) -> Result<[Handle; 2], Errno> {
+    let ends = Buffer::new(16)?;
+    host::call(Op::Pipe, [ends.offset(), kind.into(), 0, 0, 0, 0])?;
+    let mut bytes = [0; 16];
+    ends.read(&mut bytes);
+    Ok([0, 8]
+        .map(|at| Handle(bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))))
+}
+
+/// Two sockets of the host's that are connected to each other.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub(crate) fn sockets(kind: u32) -> Result<[Handle; 2], Errno> {
+    create(kind)
+}
+
 /// An end of a pipe that other enclaves have ends of.
 pub(super) fn outside(handle: u64, number: u64, writes: bool, flags: u32) -> Arc<OpenFile> {
     let handle = Some(Arc::new(Handle(handle)));
@@ -102,14 +132,7 @@ impl Shared {
         if let Some(outside) = &self.state.lock().outside {
             return Ok(outside.clone());
         }
-        let ends = Buffer::new(16)?;
-        host::call(Op::Pipe, [ends.offset(), 0, 0, 0, 0, 0])?;
-        let mut bytes = [0; 16];
-        ends.read(&mut bytes);
-        let [reads, writes] = [0, 8].map(|at| {
-            let word = bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            Some(Arc::new(Handle(word)))
-        });
+        let [reads, writes] = create(0)?.map(|handle| Some(Arc::new(handle)));
         let outside = Outside { reads, writes };
         // All other threads stand still: what is in the pipe stays there.
         let data = {
@@ -142,14 +165,22 @@ impl Shared {
     }
 }
 
-/// Reads what a pipe of the host's has; `None`: nothing yet.
-fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
-    let length = to.len().min(TRANSFER);
-    let buffer = Buffer::new(length)?;
-    match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
+/// Reads what a pipe of the host's has to a place in `to`; `None`: nothing yet.
+///
+/// # Errors
+/// Those of read(2), or with `peek` of recv(2).
+pub(crate) fn read_some(
+    handle: &Handle,
+    to: &mut Sink<'_>,
+    at: usize,
+    peek: bool,
+) -> Result<Option<usize>, Errno> {
+    let length = (to.len() - at).min(TRANSFER);
+    let buffer = Buffer::new(length.max(1))?;
+    match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, peek.into(), 0, 0]) {
         Ok(count) => {
             let count = usize::try_from(count).map_err(|_| Errno::EIO)?;
-            to.take(0, count, &buffer)?;
+            to.take(at, count, &buffer)?;
             Ok(Some(count))
         }
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
@@ -158,15 +189,30 @@ fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno>
 }
 
 /// Writes what a pipe of the host's has room for; `None`: nothing yet.
-fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
+///
+/// # Errors
+/// Those of write(2).
+pub(crate) fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
     let length = (from.len() - done).min(TRANSFER);
-    let buffer = Buffer::new(length)?;
+    let buffer = Buffer::new(length.max(1))?;
     from.give(done, length, &buffer)?;
     match host::call(Op::PipeWrite, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
         Ok(count) => usize::try_from(count).map(Some).map_err(|_| Errno::EIO),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// What an end is ready for now, of these `POLL` bits and those of errors.
+///
+/// # Errors
+/// Those of poll(2).
+pub(crate) fn ready(handle: &Handle, wanted: u32) -> Result<u32, Errno> {
+    let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
+    let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
+    let found = found & (wanted | poll::HUP | poll::ERR);
+    let normal = |bit, too| if found & bit != 0 { too } else { 0 };
+    Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM))
 }
 
 impl End {
@@ -188,7 +234,7 @@ impl End {
     /// Takes what is there; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
         if let Some(handle) = self.handle() {
-            return read_some(&handle, to);
+            return read_some(&handle, to, 0, false);
         }
         let mut state = self.shared.state.lock();
         let count = state.data.len().min(to.len());
@@ -314,12 +360,7 @@ impl File for End {
 
     fn poll(&self) -> Result<u32, Errno> {
         if let Some(handle) = self.handle() {
-            let wanted = if self.writes { poll::OUT } else { poll::IN };
-            let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
-            let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
-            let found = found & (poll::IN | poll::OUT | poll::HUP | poll::ERR);
-            let normal = |bit, too| if found & bit != 0 { too } else { 0 };
-            return Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM));
+            return ready(&handle, if self.writes { poll::OUT } else { poll::IN });
         }
         let state = self.shared.state.lock();
         let mut events = 0;

@@ -8,7 +8,7 @@ use crate::arch::cpu;
 use crate::arch::entry::switch_stacks;
 use crate::arch::vcpu::Vcpu;
 use crate::stats::{STATS, add};
-use crate::{clock, host, net};
+use crate::{clock, host, net, shared};
 
 /// Cycles of waiting inside before a vCPU leaves the enclave to sleep: some microseconds, about what leaving costs.
 const SPIN: u64 = 40_000;
@@ -19,6 +19,7 @@ pub(crate) fn idle() -> ! {
     loop {
         net::drain();
         crate::family::news::look();
+        shared::look();
         if let Some(thread) = queue::pick(here) {
             // Where more waits than this vCPU takes, another is to come.
             queue::wake_one(here);
@@ -45,6 +46,7 @@ fn spin(here: usize) -> bool {
     while !found && cpu::time_stamp().wrapping_sub(begin) < SPIN {
         hint::spin_loop();
         net::drain();
+        shared::look();
         found = !queue::all_empty();
     }
     queue::set_spinning(here, false);
@@ -57,6 +59,7 @@ fn sleep(here: usize) {
     let seen = host::wakes(here);
     queue::set_parked(here, true);
     timers::expire();
+    shared::look();
     if queue::all_empty() {
         let begin = clock::monotonic_ns();
         host::sleep(timers::next(), seen);

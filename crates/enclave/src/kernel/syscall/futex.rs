@@ -1,6 +1,7 @@
 //! futex(2): waits and wakes of guest threads, all inside.
 //!
-//! Other processes have other enclaves and share no memory, so the address of a word is its name.
+//! The address of a word is its name: other processes have other enclaves, and share no memory. Where they do, in the host's
+//! (`shared`), words that are not said to be private are waited for outside.
 
 mod pi;
 mod robust;
@@ -10,10 +11,10 @@ mod waiters;
 use super::{Errno, Result, int, uint};
 use crate::arch::frame::Frame;
 use crate::sched::Thread;
+use crate::shared;
 use crate::syscall::time::{self, Clock};
 
 pub(super) use several::waitv;
-pub(crate) use waiters::wake;
 
 /// Operations and options (`include/uapi/linux/futex.h`).
 mod op {
@@ -41,6 +42,7 @@ pub(super) fn futex(frame: &mut Frame) -> Result {
     let realtime = operation & op::CLOCK_REALTIME != 0;
     let clock = if realtime { Clock::Realtime } else { Clock::Monotonic };
     let value = uint(value);
+    let outside = |address| operation & op::PRIVATE == 0 && shared::is_shared(address);
     let command = operation & !(op::PRIVATE | op::CLOCK_REALTIME);
     if realtime && command != op::WAIT_BITSET && command != op::LOCK_PI2 {
         return Err(Errno::ENOSYS);
@@ -48,14 +50,26 @@ pub(super) fn futex(frame: &mut Frame) -> Result {
     match command {
         op::WAIT => {
             let deadline = time::optional_timeout(fourth, clock, false)?;
-            waiters::wait(address, value, deadline, ANY)
+            wait(outside(address), address, value, deadline, ANY)
         }
         op::WAIT_BITSET => {
             let deadline = time::optional_timeout(fourth, clock, true)?;
-            waiters::wait(address, value, deadline, uint(sixth))
+            wait(outside(address), address, value, deadline, uint(sixth))
         }
-        op::WAKE => wake(address, at_least_one(value), ANY),
-        op::WAKE_BITSET => wake(address, at_least_one(value), uint(sixth)),
+        op::WAKE if outside(address) => shared::wake(address, at_least_one(value), ANY),
+        op::WAKE => waiters::wake(address, at_least_one(value), ANY),
+        op::WAKE_BITSET if outside(address) => shared::wake(address, at_least_one(value), uint(sixth)),
+        op::WAKE_BITSET => waiters::wake(address, at_least_one(value), uint(sixth)),
+        op::REQUEUE if outside(address) => wake_all(address, value, fourth, None),
+        op::CMP_REQUEUE if outside(address) => wake_all(address, value, fourth, Some(uint(sixth))),
+        op::WAKE_OP if outside(address) || outside(second) => {
+            let change = waiters::Change::decode(uint(sixth))?;
+            let also = change.apply(second)?;
+            let first = wake(address, at_least_one(value), ANY)?;
+            Ok(first + if also { wake(second, at_least_one(uint(fourth)), ANY)? } else { 0 })
+        }
+        // Who owns such a lock is known in its own enclave only.
+        op::LOCK_PI | op::LOCK_PI2 | op::TRYLOCK_PI | op::UNLOCK_PI if outside(address) => Err(Errno::ENOSYS),
         op::REQUEUE => requeue(address, second, value, fourth, None),
         op::CMP_REQUEUE => requeue(address, second, value, fourth, Some(uint(sixth))),
         op::WAKE_OP => waiters::wake_op(
@@ -82,6 +96,36 @@ pub(super) fn futex(frame: &mut Frame) -> Result {
 /// A number of threads to wake. Linux wakes one where it is asked for none.
 fn at_least_one(count: u32) -> u32 {
     if count.cast_signed() <= 0 { 1 } else { count }
+}
+
+fn wait(outside: bool, address: u64, expected: u32, deadline: Option<u64>, bits: u32) -> Result {
+    if outside {
+        shared::wait(address, expected, deadline, bits)
+    } else {
+        waiters::wait(address, expected, deadline, bits)
+    }
+}
+
+/// Wakes up to `count` waiters that share a bit, of other processes too. Returns how many.
+pub(crate) fn wake(address: u64, count: u32, bits: u32) -> Result {
+    if shared::is_shared(address) {
+        return shared::wake(address, count, bits);
+    }
+    waiters::wake(address, count, bits)
+}
+
+/// In place of a requeue between processes: all look again themselves.
+fn wake_all(address: u64, wakes: u32, moves: u64, expected: Option<u32>) -> Result {
+    let moves = uint(moves);
+    if wakes.cast_signed() < 0 || moves.cast_signed() < 0 {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(expected) = expected
+        && waiters::value(address)? != expected
+    {
+        return Err(Errno::EAGAIN);
+    }
+    shared::wake(address, wakes.saturating_add(moves), ANY)
 }
 
 fn requeue(from: u64, to: u64, wakes: u32, moves: u64, expected: Option<u32>) -> Result {

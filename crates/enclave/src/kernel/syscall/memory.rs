@@ -9,7 +9,7 @@ use crate::arch::frame::Frame;
 use crate::fs::{OpenFile, mapped};
 use crate::loader;
 use crate::process::process;
-use crate::user;
+use crate::{shared, user};
 
 /// Flags of mmap(2) (`include/uapi/asm-generic/mman-common.h`, `mman.h`).
 mod flag {
@@ -48,7 +48,11 @@ pub(super) fn mmap(frame: &mut Frame) -> Result {
         mapped::forget(address, length);
         loader::islands::forget(address, length);
     }
-    if flags & flag::ANONYMOUS != 0 {
+    let zeros = flags & flag::ANONYMOUS != 0;
+    if zeros && map_flags.shared && shared::enabled() && !map_flags.fixed && !map_flags.fixed_noreplace {
+        return shared::map(length, prot, map_flags);
+    }
+    if zeros {
         let mut space = process().space.lock();
         return space.map(hint, length, prot, map_flags, Kind::Anonymous).map_err(user::errno);
     }
@@ -56,6 +60,9 @@ pub(super) fn mmap(frame: &mut Frame) -> Result {
         return Err(Errno::EINVAL);
     }
     let file = process().files.lock().get(int(fd))?;
+    if map_flags.shared && hint.is_none() && shared::enabled() && file.path() == "/dev/zero" {
+        return shared::map(length, prot, map_flags);
+    }
     map_file(&file, hint, length, prot, map_flags, offset)
 }
 

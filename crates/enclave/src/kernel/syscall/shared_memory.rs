@@ -12,7 +12,7 @@ use super::{Errno, Result, int, uint};
 use crate::arch::frame::Frame;
 use crate::clock;
 use crate::process::process;
-use crate::user;
+use crate::{shared, user};
 
 /// Flags and commands (`include/uapi/linux/ipc.h`, `shm.h`).
 mod flag {
@@ -109,6 +109,11 @@ pub(super) fn shmat(frame: &mut Frame) -> Result {
                 space.protect(address, segment.size, prot).map_err(user::errno)?;
             }
             address
+        }
+        None if wish == 0 && shared::enabled() => {
+            drop(space);
+            let map = MapFlags { shared: true, ..MapFlags::default() };
+            shared::map(segment.size, prot, map)?
         }
         None => {
             let map = MapFlags {

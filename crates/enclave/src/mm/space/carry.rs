@@ -7,7 +7,7 @@ use super::super::hardware::Hardware;
 use super::super::pages::PageState;
 use super::super::prot::Prot;
 use super::super::range::Range;
-use super::super::vma::Vma;
+use super::super::vma::{Kind, Vma};
 use super::AddressSpace;
 
 impl<H: Hardware> AddressSpace<H> {
@@ -19,6 +19,7 @@ impl<H: Hardware> AddressSpace<H> {
         let ranges: Vec<Range> = self.vmas.iter().map(|mapping| mapping.range).collect();
         for range in ranges {
             self.memory.discard(range)?;
+            self.leave_outside(range)?;
             self.remove(range);
         }
         self.brk = None;
@@ -36,6 +37,9 @@ impl<H: Hardware> AddressSpace<H> {
     /// # Errors
     /// EINVAL: not where the program may map. EEXIST: something is there. ENOMEM: too many mappings, or too large.
     pub fn restore(&mut self, range: Range, vma: Vma) -> Result<(), MapError> {
+        if let Kind::Outside { segment, offset } = vma.kind {
+            return self.restore_outside(range, vma, segment, offset);
+        }
         if !self.is_allowed(range) {
             return Err(MapError::Invalid { what: "range to restore, from", value: range.start() });
         }

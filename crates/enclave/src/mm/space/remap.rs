@@ -98,6 +98,10 @@ impl<H: Hardware> AddressSpace<H> {
         if !whole.includes(from) {
             return Err(MapError::BadAddress { at: whole.end() });
         }
+        if matches!(vma.kind, Kind::Outside { .. }) {
+            // Others map it too, at this place, as long as it is.
+            return Err(MapError::NoMemory { bytes: new_len });
+        }
         self.check_sealed(from)?;
         let growth = new_len.saturating_sub(from.len());
         self.check_accountable(&vma, growth)?;

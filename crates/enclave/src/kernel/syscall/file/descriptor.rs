@@ -125,6 +125,7 @@ pub(crate) fn fcntl(frame: &mut Frame) -> Result {
 mod request {
     pub(super) const FIONREAD: u32 = 0x541b;
     pub(super) const FIONBIO: u32 = 0x5421;
+    pub(super) const FIOASYNC: u32 = 0x5452;
     pub(super) const FIONCLEX: u32 = 0x5450;
     pub(super) const FIOCLEX: u32 = 0x5451;
     pub(super) const FIOQSIZE: u32 = 0x5460;
@@ -138,6 +139,8 @@ pub(crate) fn ioctl(frame: &mut Frame) -> Result {
             process().files.lock().set_close_on_exec(int(fd), request == request::FIOCLEX)?;
         }
         request::FIONBIO => file.set_nonblock(user::read_value::<u32>(argument)? != 0),
+        // Taken, as F_SETOWN is, but nobody sends SIGIO.
+        request::FIOASYNC => drop(user::read_value::<u32>(argument)?),
         request::FIOQSIZE => user::write_value(argument, &file.stat()?.size)?,
         request::FIONREAD if file.stat()?.mode & u64::from(mode::TYPE) == u64::from(mode::REGULAR) => {
             let position = file.seek(0, 1)?;

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use super::ANY;
 use super::pi::{OWNER, OWNER_DIED, WAITERS};
-use super::{ANY, waiters};
 use crate::sched::Thread;
 use crate::user;
 
@@ -54,7 +54,7 @@ fn owner_died(address: u64, pi: bool, id: u32, pending: bool) -> bool {
     };
     if wake {
         // The address was good a moment ago; there is nobody to tell.
-        let _ = waiters::wake(address, 1, ANY);
+        let _ = super::wake(address, 1, ANY);
     }
     true
 }

@@ -11,7 +11,7 @@ use crate::arch::frame::Frame;
 use crate::sched;
 use crate::syscall::time::{self, Clock};
 use crate::syscall::{Errno, Result, int, uint};
-use crate::{signal, user};
+use crate::{shared, signal, user};
 
 /// `struct futex_waitv`.
 #[repr(C)]
@@ -26,7 +26,7 @@ struct Word {
 /// The most words (`FUTEX_WAITV_MAX`).
 const MOST: u32 = 128;
 
-/// FUTEX2_SIZE_U32, and FUTEX2_PRIVATE, which changes nothing here.
+/// FUTEX2_SIZE_U32, and FUTEX2_PRIVATE, which changes nothing but for memory shared with other processes.
 const SIZE_U32: u32 = 2;
 const PRIVATE: u32 = 128;
 
@@ -50,6 +50,9 @@ pub(in super::super) fn waitv(frame: &mut Frame) -> Result {
         let known = word.flags & !PRIVATE == SIZE_U32 && word.reserved == 0 && word.value >> 32 == 0;
         if !known || !word.address.is_multiple_of(4) {
             return Err(Errno::EINVAL);
+        }
+        if word.flags & PRIVATE == 0 && shared::is_shared(word.address) {
+            return Err(Errno::ENOSYS);
         }
     }
     wait(&words, deadline)

@@ -182,7 +182,7 @@ fn unpark(woken: &[Arc<Waiter>]) {
 }
 
 /// Wakes up to `count` waiters that share a bit. Returns how many.
-pub(crate) fn wake(address: u64, count: u32, bits: u32) -> Result {
+pub(super) fn wake(address: u64, count: u32, bits: u32) -> Result {
     if !address.is_multiple_of(4) || bits == 0 {
         return Err(Errno::EINVAL);
     }
@@ -275,7 +275,7 @@ impl Change {
     }
 
     /// Changes the word; whether its old value compares.
-    fn apply(&self, address: u64) -> core::result::Result<bool, Errno> {
+    pub(super) fn apply(&self, address: u64) -> core::result::Result<bool, Errno> {
         let operand = self.operand;
         let old = user::with_futex_word(address, true, |word| match self.operation {
             0 => word.swap(operand, Ordering::SeqCst),
