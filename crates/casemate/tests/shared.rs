@@ -64,3 +64,15 @@ fn copies_are_the_default_and_said_once() {
         assert_eq!((copies, stderr.matches(UNPROTECTED).count()), if mode == "host" { (0, 1) } else { (1, 0) });
     }
 }
+
+#[test]
+fn pythons_processes_share_values_locks_and_queues() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab/programs/processes.py");
+    let program = program.canonicalize().expect("the program");
+    let native = Command::new("/usr/bin/python3").arg(&program).output().expect("python starts");
+    assert!(native.status.success(), "{}", text(&native.stderr));
+    let mode = ["--shared-memory", "host"];
+    let python = Path::new("/usr/bin/python3");
+    let shielded = inside(&mode, python, &[program.to_str().expect("a path of text")]);
+    assert_eq!(text(&shielded.stdout), text(&native.stdout), "{}", text(&shielded.stderr));
+}

@@ -23,7 +23,7 @@ macro_rules! calls {
 }
 
 calls! {
-    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before; shared between processes only with --shared-memory host, anonymous ones" => memory::mmap;
+    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before; shared between processes only with --shared-memory host, those of no file and of files in memory" => memory::mmap;
     10 mprotect(3) Full "" => memory::mprotect;
     11 munmap(2) Full "" => memory::munmap;
     12 brk(1) Full "" => memory::brk;
