@@ -6,7 +6,7 @@ use casemate_enclave_abi::shared::SHARED;
 use casemate_sgx::arch::{PageType, Permissions};
 
 use crate::arch::leaves;
-use crate::host;
+use crate::{host, shared};
 
 /// Pages of ELRANGE, changed by EACCEPT and its like where there is EDMM.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ impl Hardware for EnclavePages {
     fn unmap_outside(&mut self, range: Range, segments: &[u64]) -> Result<(), HwError> {
         let place = range.start().checked_sub(SHARED).ok_or(HwError::Refused)?;
         let unmapped = host::call(Op::SharedUnmap, [place, range.len(), 0, 0, 0, 0]);
+        shared::forget(segments);
         for segment in segments {
             // Only the host's own descriptor is lost where it does not.
             let _ = host::call(Op::PipeClose, [*segment, 0, 0, 0, 0, 0]);

@@ -14,7 +14,7 @@ use crate::host;
 use crate::memory::EnclavePages;
 use crate::sched::Thread;
 use crate::signal::Actions;
-use crate::syscall;
+use crate::{shared, syscall};
 
 /// The program's address space.
 pub(crate) type AddressSpace = casemate_enclave::mm::AddressSpace<EnclavePages>;
@@ -96,16 +96,25 @@ impl Process {
         }
     }
 
+    /// What others see of the end: files, and locks in memory that is shared with them.
+    fn leave(&self) {
+        mapped::flush_all();
+        if shared::enabled() {
+            let threads: Vec<_> = self.threads.lock().values().cloned().collect();
+            threads.iter().for_each(|thread| syscall::futexes_end(thread));
+        }
+    }
+
     /// Ends the program by exit_group(2).
     pub(crate) fn exit(&self, code: u8) -> ! {
-        mapped::flush_all();
+        self.leave();
         syscall::print_counters();
         host::exit(ExitStatus::Code(code))
     }
 
     /// Ends the program by a signal.
     pub(crate) fn kill(&self, signal: u8) -> ! {
-        mapped::flush_all();
+        self.leave();
         syscall::print_counters();
         host::exit(ExitStatus::Signal(signal))
     }

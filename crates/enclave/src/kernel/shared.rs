@@ -4,6 +4,7 @@
 //! does, and system calls copy from and to it as from and to other memory of the program, which other threads change
 //! too.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +17,8 @@ use casemate_enclave_abi::{Offset, Op};
 use spin::{Mutex, Once};
 
 use crate::host::{self, Buffer};
-use crate::process::process;
+use crate::fs::mapped::Key;
+use crate::process::{AddressSpace, process};
 use crate::sched::{self, Thread};
 use crate::syscall::{Errno, Result};
 use crate::{signal, user};
@@ -36,20 +38,67 @@ pub(crate) fn warned() {
 
 /// Maps zeros that children of this process will share.
 pub(crate) fn map(length: u64, prot: Prot, flags: MapFlags) -> Result {
-    let whole = length.checked_next_multiple_of(4096).filter(|length| *length <= SHARED_SIZE);
-    let whole = whole.ok_or(Errno::ENOMEM)?;
-    if whole == 0 {
-        return Err(Errno::EINVAL);
+    warn();
+    map_new(&mut process().space.lock(), length, prot, flags).map(|(address, _)| address)
+}
+
+/// The segments of files in memory, by file and offset, with their lengths. Used under the address space's lock.
+static FILES: Mutex<BTreeMap<(Key, u64), (u64, u64)>> = Mutex::new(BTreeMap::new());
+
+/// Maps a part of a file in memory, to be written to; whether its bytes are there already, because it was mapped before.
+pub(crate) fn map_file(
+    key: Key,
+    offset: u64,
+    length: u64,
+    flags: MapFlags,
+) -> core::result::Result<(u64, bool), Errno> {
+    warn();
+    let mut space = process().space.lock();
+    let known = FILES.lock().get(&(key, offset)).copied();
+    if let Some((segment, longest)) = known
+        && length <= longest
+    {
+        let mapped = space.map_outside(segment, length, Prot::RW, flags);
+        return mapped.map(|address| (address, true)).map_err(user::errno);
     }
+    let (address, segment) = map_new(&mut space, length, Prot::RW, flags)?;
+    if known.is_none() {
+        FILES.lock().insert((key, offset), (segment, length.next_multiple_of(4096)));
+    }
+    Ok((address, false))
+}
+
+/// Segments are gone, and their numbers may be given to others.
+pub(crate) fn forget(segments: &[u64]) {
+    if !segments.is_empty() {
+        FILES.lock().retain(|_, (segment, _)| !segments.contains(segment));
+    }
+}
+
+fn warn() {
     if !WARNED.swap(true, Ordering::Relaxed) {
         host::print(format_args!(
             "casemate: --shared-memory host: what this program shares between its processes is NOT PROTECTED: it lies \
              outside the enclave, where the host can read and change it"
         ));
     }
+}
+
+/// Maps a new segment: where, and its number.
+fn map_new(
+    space: &mut AddressSpace,
+    length: u64,
+    prot: Prot,
+    flags: MapFlags,
+) -> core::result::Result<(u64, u64), Errno> {
+    let whole = length.checked_next_multiple_of(4096).filter(|length| *length <= SHARED_SIZE);
+    let whole = whole.ok_or(Errno::ENOMEM)?;
+    if whole == 0 {
+        return Err(Errno::EINVAL);
+    }
     let segment = host::call(Op::SharedCreate, [whole, 0, 0, 0, 0, 0]).map_err(|_| Errno::ENOMEM)?;
-    let mapped = process().space.lock().map_outside(segment, whole, prot, flags);
-    mapped.map_err(|error| {
+    let mapped = space.map_outside(segment, whole, prot, flags);
+    mapped.map(|address| (address, segment)).map_err(|error| {
         // Only the host's own descriptor is lost where it does not.
         let _ = host::call(Op::PipeClose, [segment, 0, 0, 0, 0, 0]);
         user::errno(error)

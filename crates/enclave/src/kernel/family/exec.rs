@@ -106,6 +106,8 @@ fn forget() {
     process().actions.lock().reset_handlers();
     let thread = sched::current();
     thread.signals.lock().alt_stack = signal::AltStack::default();
+    // While the old program's memory is there.
+    syscall::futexes_end(&thread);
     thread.robust_list.store(0, Ordering::Relaxed);
     thread.clear_child_tid.store(0, Ordering::Relaxed);
     process().rename_thread(&thread, process().id());

@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 4096;
 const TOGETHER: usize = 64;
 
 /// Device and inode number.
-pub(super) type Key = (u64, u64);
+pub(crate) type Key = (u64, u64);
 
 /// A shared mapping, or what is left of it.
 struct Mapping {

@@ -95,6 +95,11 @@ impl OpenFile {
         })
     }
 
+    /// The same of a file in memory.
+    pub(crate) fn key_in_memory(&self) -> Option<mapped::Key> {
+        self.file.node().and_then(|_| self.key())
+    }
+
     /// Tells those who watch it. What has no path is not watched.
     pub(super) fn tell(&self, event: u32) {
         if self.path.starts_with('/') {

@@ -137,7 +137,7 @@ fn requeue(from: u64, to: u64, wakes: u32, moves: u64, expected: Option<u32>) ->
 }
 
 /// What a thread that ends leaves behind in futexes: who waits for its robust and its priority-inheriting ones goes on.
-pub(super) fn thread_ends(thread: &Thread) {
+pub(crate) fn thread_ends(thread: &Thread) {
     robust::walk(thread);
     pi::owner_ends(thread.id());
 }

@@ -78,9 +78,19 @@ fn map_file(
     file.check_mappable(flags.shared && prot.contains(Prot::W))?;
     let kind = Kind::File { name: Arc::from(file.path()), offset };
     flags.populate = true;
-    let address = process().space.lock().map(hint, length, Prot::RW, flags, kind).map_err(user::errno)?;
+    let fixed = flags.fixed || flags.fixed_noreplace;
+    let outside = flags.shared && !fixed && !prot.contains(Prot::X) && shared::enabled();
+    let (address, filled) = match file.key_in_memory().filter(|_| outside) {
+        Some(key) => shared::map_file(key, offset, length, flags)?,
+        None => {
+            let mut space = process().space.lock();
+            (space.map(hint, length, Prot::RW, flags, kind).map_err(user::errno)?, false)
+        }
+    };
     let fill = || {
-        loader::fill(file, offset, address, length)?;
+        if !filled {
+            loader::fill(file, offset, address, length)?;
+        }
         if prot.contains(Prot::X)
             && let Some((elf, bias)) = loader::module_of(file, offset, address)
         {

@@ -21,7 +21,7 @@ use crate::arch::frame::Frame;
 use crate::arch::vcpu::Vcpu;
 use crate::{sched, stats};
 
-pub(crate) use futex::wake as wake_futex;
+pub(crate) use futex::{thread_ends as futexes_end, wake as wake_futex};
 pub(crate) use interval::forget as forget_timers;
 pub(crate) use trace::{set as set_trace, signal as trace_signal};
 

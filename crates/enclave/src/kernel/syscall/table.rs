@@ -23,7 +23,7 @@ macro_rules! calls {
 }
 
 calls! {
-    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before" => memory::mmap;
+    9 mmap(6) Partial "files are copied in; shared ones are written back at msync, munmap, fsync, reads and at the end, and two of them do not see each other before; shared between processes only with --shared-memory host, those of no file and of files in memory" => memory::mmap;
     10 mprotect(3) Full "" => memory::mprotect;
     11 munmap(2) Full "" => memory::munmap;
     12 brk(1) Full "" => memory::brk;
@@ -31,7 +31,7 @@ calls! {
     26 msync(3) Full "" => memory::msync;
     27 mincore(3) Partial "everything mapped counts as resident" => memory::mincore;
     28 madvise(3) Partial "MADV_DONTNEED and MADV_FREE act; other advice is taken and changes nothing" => memory::madvise;
-    29 shmget(3) Partial "segments are this process's own, and not handed to others" => super::shared_memory::shmget;
+    29 shmget(3) Partial "segments are known to this process only; children share what is attached with --shared-memory host" => super::shared_memory::shmget;
     30 shmat(3) Partial "a segment has one address: attached again, it is there again" => super::shared_memory::shmat;
     31 shmctl(3) Partial "no lists of all segments; owners stay" => super::shared_memory::shmctl;
     64 semget(3) Refused "processes share no memory; those of POSIX work between threads" => file::refused::not_there;
@@ -75,13 +75,13 @@ calls! {
     157 prctl(5) Partial "names, dumpable, no_new_privs, parent-death signal, capability queries" => process::prctl;
     158 arch_prctl(2) Partial "FS base only" => thread::arch_prctl;
     186 gettid(0) Full "" => thread::gettid;
-    202 futex(6) Partial "no FUTEX_FD, no FUTEX_WAIT_REQUEUE_PI; all threads have the same priority" => futex::futex;
+    202 futex(6) Partial "no FUTEX_FD, no FUTEX_WAIT_REQUEUE_PI; all threads have the same priority; between processes (--shared-memory host) no PI" => futex::futex;
     218 set_tid_address(1) Full "" => thread::set_tid_address;
     231 exit_group(1) Full "" => process::exit_group;
     273 set_robust_list(2) Full "" => thread::set_robust_list;
     274 get_robust_list(3) Full "" => thread::get_robust_list;
     435 clone3(2) Partial "as clone" => thread::clone3;
-    449 futex_waitv(5) Full "" => futex::waitv;
+    449 futex_waitv(5) Partial "not for words that processes share" => futex::waitv;
 
     35 nanosleep(2) Full "" => time::nanosleep;
     96 gettimeofday(2) Full "" => time::gettimeofday;

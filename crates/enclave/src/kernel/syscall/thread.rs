@@ -126,6 +126,8 @@ pub(super) fn exit(frame: &mut Frame) -> Result {
 fn end_thread(code: u64) -> ! {
     {
         let thread = sched::current();
+        // Of the last one too: other processes may wait.
+        super::futex::thread_ends(&thread);
         let last = {
             let mut threads = process().threads.lock();
             threads.remove(&thread.id());
@@ -134,7 +136,6 @@ fn end_thread(code: u64) -> ! {
         if last {
             process().exit(code.to_le_bytes()[0]);
         }
-        super::futex::thread_ends(&thread);
         let word = thread.clear_child_tid.load(Ordering::Relaxed);
         if word != 0 && user::write_value(word, &0_u32).is_ok() {
             // Nobody is told of what is wrong with the word of a thread that is gone.
