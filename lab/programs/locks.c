@@ -48,15 +48,21 @@ static void contend(const char *name, int protocol, int robust) {
     printf("%s: counted %ld\n", name, counter);
 }
 
+static atomic_int held, wanted;
+
 static void *die_with_it(void *unused) {
     (void)unused;
     pthread_mutex_lock(&shared);
+    held = 1;
+    while (!wanted)
+        usleep(1000);
     usleep(20000);
     return NULL;
 }
 
 static void *wait_for_it(void *unused) {
     (void)unused;
+    wanted = 1;
     int error = pthread_mutex_lock(&shared);
     if (error == EOWNERDEAD)
         pthread_mutex_consistent(&shared);
@@ -68,8 +74,10 @@ static void owner_dies(const char *name, int protocol) {
     pthread_t dying, waiting;
     void *seen;
     make(&shared, protocol, PTHREAD_MUTEX_ROBUST);
+    held = wanted = 0;
     pthread_create(&dying, NULL, die_with_it, NULL);
-    usleep(5000);
+    while (!held)
+        usleep(1000);
     pthread_create(&waiting, NULL, wait_for_it, NULL);
     pthread_join(waiting, &seen);
     pthread_join(dying, NULL);
@@ -100,10 +108,9 @@ static void time_limit(const char *name, int protocol) {
 }
 
 static unsigned first, second;
-static atomic_int ready, woken;
+static atomic_int woken;
 
 static void *sleep_at(void *word) {
-    atomic_fetch_add(&ready, 1);
     long result = futex(word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
     atomic_fetch_add(&woken, 1);
     return (void *)result;
@@ -123,9 +130,9 @@ static void raw(void) {
     printf("not mine %ld\n", futex(&first, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
     for (int i = 0; i < 6; i++)
         pthread_create(&threads[i], NULL, sleep_at, &first);
-    while (ready != 6)
+    // Moved to where they are, they are counted.
+    while (futex(&first, FUTEX_REQUEUE_PRIVATE, 0, (void *)6, &first, 0) != 6)
         usleep(1000);
-    usleep(20000);
     printf("wrong value %ld, ", futex(&first, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &second, 7));
     printf("requeue %ld, ", futex(&first, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &second, 0));
     printf("other bits %ld, ", futex(&second, FUTEX_WAKE_BITSET_PRIVATE, 9, NULL, NULL, 0));

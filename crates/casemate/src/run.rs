@@ -63,7 +63,13 @@ pub(crate) struct Arguments {
     calls: Calls,
     /// What MAP_SHARED memory is between processes: private is a copy in each; host is shared, in memory that the host can
     /// read and change
-    #[arg(long, value_enum, value_name = "private|host", default_value = "private", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "private|host",
+        default_value = "private",
+        hide_possible_values = true
+    )]
     shared_memory: SharedMemory,
     /// Print each system call on standard error
     #[arg(long)]

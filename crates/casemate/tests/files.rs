@@ -209,3 +209,15 @@ fn files_are_watched() {
         assert_eq!(good(&inside(&[&option], &[program, "/srv"])), natively, "{option}");
     }
 }
+
+#[test]
+fn processes_share_positions() {
+    let program = script("redirections.sh");
+    let (native, mounted) = (folder(), folder());
+    let path = native.path().to_str().expect("text");
+    let natively = Command::new("/bin/sh").args(["-c", &program, "sh", path]).output().expect("sh");
+    let output = inside(&[&mount(&mounted, "/srv")], &["/bin/sh", "-c", &program, "sh", "/srv"]);
+    assert_eq!(good(&output), good(&natively), "{}", text(&output.stderr));
+    let log = |folder: &tempfile::TempDir| fs::read_to_string(folder.path().join("log")).expect("a file");
+    assert_eq!(log(&mounted), log(&native));
+}

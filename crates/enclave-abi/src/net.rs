@@ -121,6 +121,15 @@ pub const CONNECTING: u64 = 0;
 /// [`Slot::connection`]: connected. Above it: an error number, plus this.
 pub const CONNECTED: u64 = 1;
 
+/// What a socket that is passed to another enclave is: new, or bound.
+pub const ROLE_IDLE: u64 = 0;
+/// One of datagrams, or one that takes connections.
+pub const ROLE_TOLD: u64 = 1;
+/// One of a connection that is being made.
+pub const ROLE_CONNECTING: u64 = 2;
+/// One of a connection.
+pub const ROLE_CONNECTED: u64 = 3;
+
 /// The words of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot<'a> {
@@ -134,6 +143,9 @@ pub struct Slot<'a> {
     pub want_room: &'a AtomicU64,
     /// Host: not 0 while it has more to give than there was room for; the enclave then marks the socket when it has read.
     pub want_read: &'a AtomicU64,
+    /// Enclave: not 0 from when the program has first asked for what comes. Before, the host takes nothing from the kernel:
+    /// another process may have the same connection, and be the one to read it.
+    pub asked: &'a AtomicU64,
 }
 
 /// The region of sockets, taken apart.
@@ -189,6 +201,7 @@ impl<'a> Sockets<'a> {
             connection: word(2)?,
             want_room: word(3)?,
             want_read: word(4)?,
+            asked: word(5)?,
         })
     }
 

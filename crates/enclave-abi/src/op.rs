@@ -63,6 +63,9 @@ pub const GROUP_GETPPID: u64 = 5;
 /// The most records of [`Op::PollPipes`].
 pub const MAX_POLLED: u64 = 1024;
 
+/// As socket argument of [`Op::NetLook`]: all of them.
+pub const NET_ALL: u64 = u64::MAX;
+
 /// What a result that is no error may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultBound {
@@ -72,6 +75,8 @@ pub enum ResultBound {
     AtMostArg(usize),
     /// Whole pages, at most what the argument of this index says.
     PagesAtMostArg(usize),
+    /// A position in a file: at most the largest (`loff_t`).
+    Position,
     /// No bit but those of the argument of this index.
     BitsOfArg(usize),
     /// A handle: at most [`MAX_HANDLE`]. Only a number to give back to the host: if it gives the same twice, that is
@@ -182,6 +187,23 @@ const READ: &[Errno] = &[
     Errno::EINVAL,
     Errno::ESPIPE,
     Errno::EOVERFLOW,
+];
+
+/// What reading and writing pipes, and pairs of sockets, can give.
+const PIPE: &[Errno] = &[
+    Errno::EINTR,
+    Errno::EIO,
+    Errno::EBADF,
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EINVAL,
+    Errno::EPIPE,
+    Errno::EMSGSIZE,
+    Errno::EOPNOTSUPP,
+    Errno::ENOBUFS,
+    Errno::ECONNRESET,
+    Errno::ENOTCONN,
+    Errno::ECONNREFUSED,
 ];
 
 /// What reading a directory can give.
@@ -393,6 +415,13 @@ ops! {
     Change = 69, "change", ["handle", "kind", "first", "second", "third", "fourth"], ResultBound::Zero, NAMES;
     /// Cuts or grows a file: handle, size.
     Truncate = 70, "truncate", ["handle", "size"], ResultBound::Zero, WRITE;
+    /// Passes an open file of a mount to a child: child, handle.
+    FilePass = 76, "file_pass", ["child", "handle"], ResultBound::Zero, WRITE;
+    /// Takes the next file that the parent has passed: mount that it is of. Gives a handle.
+    FileTake = 77, "file_take", ["mount"], ResultBound::Handle, READ;
+    /// Where a handle stands, which processes that it was passed between share: handle, offset, whence of lseek(2).
+    Seek = 78, "seek", ["handle", "offset", "whence"], ResultBound::Position,
+        &[Errno::EBADF, Errno::EINVAL, Errno::ENXIO, Errno::EOVERFLOW, Errno::ESPIPE];
     /// Puts a file on its disk: handle, 1 for no more than its contents (fdatasync(2)).
     Sync = 71, "sync", ["handle", "data only"], ResultBound::Zero, WRITE;
     /// fallocate(2): handle, mode, offset, length.
@@ -450,12 +479,13 @@ ops! {
     Group = 104, "group", ["kind", "pid", "group"], ResultBound::Handle,
         &[Errno::EPERM, Errno::ESRCH, Errno::EACCES, Errno::EINVAL];
     /// Makes a pipe of the host's, to be shared with other enclaves: where to put the handles to read and to write, two
-    /// words.
-    Pipe = 105, "pipe", ["out"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO];
-    /// Reads from a pipe without waiting: handle, offset, length. Gives bytes read, 0 at the end.
-    PipeRead = 106, "pipe_read", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), READ;
+    /// words; 0. Or, with a type of sockets in place of the 0, a pair of Unix sockets.
+    Pipe = 105, "pipe", ["out", "type"], ResultBound::Zero, &[Errno::EMFILE, Errno::ENFILE, Errno::EIO, Errno::EINVAL];
+    /// Reads from a pipe without waiting: handle, offset, length, 1 to leave there what is read (sockets only). Gives bytes
+    /// read, 0 at the end.
+    PipeRead = 106, "pipe_read", ["handle", "buffer", "length", "peek"], ResultBound::AtMostArg(2), PIPE;
     /// Writes to a pipe without waiting: handle, offset, length. Gives bytes written.
-    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), WRITE;
+    PipeWrite = 107, "pipe_write", ["handle", "buffer", "length"], ResultBound::AtMostArg(2), PIPE;
     /// Closes a handle of a pipe.
     PipeClose = 108, "pipe_close", ["handle"], ResultBound::Zero, &[Errno::EBADF];
     /// Waits until a pipe or the console is ready, or the host has a signal for the program: records of two words (handle,
@@ -463,6 +493,8 @@ ops! {
     /// mask of console streams that are ready.
     PollPipes = 109, "poll_pipes", ["records", "count", "streams", "timeout ns"], ResultBound::BitsOfArg(2),
         &[Errno::EINTR, Errno::EIO, Errno::ENOMEM, Errno::EINVAL];
+    /// shutdown(2) of one of a pair of sockets: handle, how.
+    PipeShutdown = 110, "pipe_shutdown", ["handle", "how"], ResultBound::Zero, PIPE;
     /// Makes a segment of memory that enclaves share ([`crate::shared`]): its length, whole pages. Gives a handle, of those of
     /// pipes: it is passed and closed as they are.
     SharedCreate = 112, "shared_create", ["length"], ResultBound::Handle, SHARED;
@@ -509,14 +541,30 @@ ops! {
     NetClose = 138, "net_close", ["socket", "reset"], ResultBound::Zero, NET;
     /// shutdown(2) of a socket without streams: socket, how.
     NetShutdown = 139, "net_shutdown", ["socket", "how"], ResultBound::Zero, NET;
+    /// Passes a socket to a child, which then has it too: child, socket. What the enclave has written is sent before.
+    NetPass = 144, "net_pass", ["child", "socket"], ResultBound::Zero, NET;
+    /// Takes the next socket that the parent has passed: the number that it is to have, what it is (`ROLE_` in
+    /// [`crate::net`]).
+    NetTake = 145, "net_take", ["socket", "role"], ResultBound::Zero, NET;
+    /// With synchronous calls: moves the bytes of a socket now, or, for [`NET_ALL`], looks once at what is ready.
+    NetLook = 140, "net_look", ["socket"], ResultBound::Zero, NET;
 }
 
 impl Op {
-    /// Whether serving it can take as long as somebody else likes. Such a call is always made by an exit: it must not
-    /// hold a worker.
+    /// Whether serving it with these arguments can take as long as somebody else likes, or very long. Such a call is
+    /// always made by an exit: it must not hold a worker.
     #[must_use]
-    pub const fn may_wait(self) -> bool {
-        matches!(self, Self::ConsoleRead | Self::ConsoleWrite | Self::ConsolePoll)
+    pub const fn may_wait(self, args: &[u64; 6]) -> bool {
+        let [_, console_timeout, _, pipes_timeout, ..] = *args;
+        match self {
+            Self::ConsolePoll => console_timeout != 0,
+            Self::PollPipes => pipes_timeout != 0,
+            Self::ConsoleRead | Self::ConsoleWrite | Self::Print | Self::Sync => true,
+            Self::Spawn | Self::ChannelWrite | Self::ChannelRead | Self::ChannelPass | Self::ChannelTake => {
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -567,6 +615,7 @@ pub fn check(op: Op, args: &[u64; 6], result: u64) -> Result<Result<u64, Errno>,
     let arg = |index: usize| args.get(index).copied().unwrap_or(0);
     let possible = match info.bound {
         ResultBound::Zero => result == 0,
+        ResultBound::Position => i64::try_from(result).is_ok(),
         ResultBound::AtMostArg(index) => result <= arg(index),
         ResultBound::PagesAtMostArg(index) => {
             result <= arg(index) && result.is_multiple_of(crate::layout::PAGE)

@@ -11,7 +11,7 @@ mod pipes;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -142,12 +142,32 @@ impl Family {
 
     /// Passes a pipe to a child.
     pub(crate) fn pass(&self, child: u64, handle: u64) -> Result<(), Errno> {
-        self.channel(child)?.pass(&*self.pipes.get(handle)?)
+        self.pass_descriptor(child, &*self.pipes.get(handle)?)
+    }
+
+    /// Passes a descriptor to a child.
+    pub(crate) fn pass_descriptor(&self, child: u64, descriptor: &impl AsFd) -> Result<(), Errno> {
+        self.channel(child)?.pass(descriptor)
+    }
+
+    /// Takes the next descriptor that the parent has passed.
+    pub(crate) fn take_descriptor(&self) -> Result<OwnedFd, Errno> {
+        self.channel(0)?.take()
     }
 
     /// Takes the next pipe that the parent has passed.
     pub(crate) fn take(&self) -> Result<u64, Errno> {
-        self.pipes.add(self.channel(0)?.take()?)
+        self.pipes.add(self.take_descriptor()?)
+    }
+
+    /// Passes a file to a child.
+    pub(crate) fn pass_file(&self, child: u64, file: &OwnedFd) -> Result<(), Errno> {
+        self.channel(child)?.pass(file)
+    }
+
+    /// Takes the next file that the parent has passed.
+    pub(crate) fn take_file(&self) -> Result<OwnedFd, Errno> {
+        self.channel(0)?.take()
     }
 
     /// Forgets the channel to a child.

@@ -219,7 +219,19 @@ impl Files {
         }
     }
 
-    fn get(&self, handle: u64) -> Result<Arc<OwnedFd>, Errno> {
+    /// A file that a parent has passed, of the mount of this number; gives its handle.
+    pub(crate) fn adopt(&self, file: OwnedFd, mount: u64) -> Result<u64, Errno> {
+        let writable = self.mount(mount)?.ok_or(Errno::EINVAL)?.writable().is_ok();
+        let mut handles = self.handles();
+        let handle = handles.add(file)?;
+        if writable {
+            handles.changeable.insert(handle);
+        }
+        Ok(handle)
+    }
+
+    /// The file of a handle.
+    pub(crate) fn get(&self, handle: u64) -> Result<Arc<OwnedFd>, Errno> {
         let index = usize::try_from(handle).map_err(|_| Errno::EBADF)?;
         self.handles().open.get(index).and_then(Clone::clone).ok_or(Errno::EBADF)
     }

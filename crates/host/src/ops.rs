@@ -113,6 +113,9 @@ impl Server {
                 service.change_names(op, args).map(|()| 0)
             }
             Op::Change => files.change(a, b, [c, d, e, f]).map(|()| 0),
+            Op::FilePass => service.family.pass_file(a, &*files.get(b)?).map(|()| 0),
+            Op::FileTake => files.adopt(service.family.take_file()?, a),
+            Op::Seek => files.seek(a, b, c),
             Op::Truncate => files.truncate(a, b).map(|()| 0),
             Op::Sync => files.sync(a, b != 0).map(|()| 0),
             Op::Allocate => files.allocate(a, b, c, d).map(|()| 0),
@@ -151,9 +154,10 @@ impl Server {
             Op::WaitChild => service.wait_child(a, b, c),
             Op::Kill => service.family.kill(a, b).map(|()| 0),
             Op::Group => service.family.group(a, b, c),
-            Op::Pipe => service.pipe(a).map(|()| 0),
-            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer)),
+            Op::Pipe => service.pipe(a, b).map(|()| 0),
+            Op::PipeRead => self.fill(b, c, |buffer| service.family.pipes.read(a, buffer, d != 0)),
             Op::PipeWrite => service.family.pipes.write(a, &service.bytes(b, c)?).and_then(count),
+            Op::PipeShutdown => service.family.pipes.shutdown(a, b).map(|()| 0),
             Op::PipeClose => service.family.pipes.close(a).map(|()| 0),
             Op::PollPipes => service.poll_pipes(a, b, c, d),
             Op::SharedCreate => service.shared_memory.create(&service.family.pipes, a),
@@ -181,7 +185,10 @@ impl Server {
             | Op::NetSend
             | Op::NetReceive
             | Op::NetClose
-            | Op::NetShutdown => self.net_call(op, args),
+            | Op::NetShutdown
+            | Op::NetPass
+            | Op::NetTake
+            | Op::NetLook => self.net_call(op, args),
         }
     }
 
@@ -270,9 +277,10 @@ impl Service {
         Ok(pid)
     }
 
-    fn pipe(&self, out: u64) -> Result<(), Errno> {
+    fn pipe(&self, out: u64, kind: u64) -> Result<(), Errno> {
         let out = self.out(out, 2 * WORD)?;
-        let ends = self.family.pipes.create()?;
+        let pipes = &self.family.pipes;
+        let ends = if kind == 0 { pipes.create()? } else { pipes.create_sockets(kind)? };
         self.window.store_words(out, &ends).map_err(|_| Errno::EFAULT)
     }
 
@@ -283,8 +291,7 @@ impl Service {
         bits: u64,
         words: [u64; 2],
     ) -> Result<(), Errno> {
-        let [word, answers] =
-            words.map(|word| self.window.word(self.out(word, WORD)?).ok_or(Errno::EFAULT));
+        let [word, answers] = words.map(|word| self.window.word(self.out(word, WORD)?).ok_or(Errno::EFAULT));
         let wait = Wait::new(place, value, bits, word?, answers?)?;
         let service = Arc::clone(self);
         self.shared_memory.wait(wait, move || service.tell())

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use casemate_enclave_abi::control::KICK;
 use casemate_enclave_abi::errno::Errno;
 use casemate_enclave_abi::exit::NO_DEADLINE;
-use casemate_enclave_abi::control::KICK;
 use casemate_enclave_abi::{Control, Layout, Window};
 
 use crate::clock::monotonic_ns;

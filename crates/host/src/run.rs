@@ -18,7 +18,7 @@ use crate::files::mounted::Mounted;
 use crate::image::Image;
 use crate::mount::{self, Mount};
 use crate::net::Net;
-use crate::ops::Service;
+use crate::ops::{Server, Service};
 use crate::park::Parking;
 use crate::plan::{self, Plan};
 use crate::platform::{PlatformChoice, PlatformOptions};
@@ -115,7 +115,8 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
             .map_err(|source| RunError::file("mount", &mount.host, source))?;
         files.add(mounted);
     }
-    let program = if child { Program::default() } else { program(options, &files)? };
+    let mut program = if child { Program::default() } else { program(options, &files)? };
+    program.mounts = mount::strings(&options.mounts, &options.tmpfs);
     let family = Family::new(&options.command, link)
         .map_err(|source| RunError::system("what a family of processes needs", source))?;
     let image = Image::embedded()?;
@@ -157,13 +158,26 @@ pub fn run(mut options: RunOptions) -> Result<Finished, RunError> {
     let shared_memory = SharedMemory::new(options.shared_memory)
         .map_err(|source| RunError::system("addresses for shared memory", source))?;
     let net = Net::new(window.window(), &layout).ok_or_else(incomplete)?;
-    let service =
-        Service { window: window.window(), arena: layout.arena(), files, enclave, parking, family, net, shared_memory };
+    let service = Service {
+        window: window.window(),
+        arena: layout.arena(),
+        files,
+        enclave,
+        parking,
+        family,
+        net,
+        shared_memory,
+    };
     let clock = ClockPage::new(window.window(), &layout, first).ok_or_else(incomplete)?;
     preempt::watch(&*platform)?;
     let (sender, outcome) = mpsc::channel();
     let (service, counters) = (Arc::new(service), Arc::new(Counters::default()));
-    let workers = Workers::new(window, &service, Arc::clone(&counters), !options.sync_calls);
+    let workers = Workers::new(
+        window,
+        || Server::new(Arc::clone(&service)),
+        Arc::clone(&counters),
+        !options.sync_calls,
+    );
     let workers = Arc::new(workers.ok_or_else(incomplete)?);
     workers.start()?;
     let shared = Arc::new(Shared::new(window, service, clock, workers, counters, sender));

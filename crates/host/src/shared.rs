@@ -105,8 +105,7 @@ impl Pool {
                 continue;
             }
             waits.idle = waits.idle.saturating_add(1);
-            let (back, slept) =
-                self.called.wait_timeout(waits, IDLE).unwrap_or_else(PoisonError::into_inner);
+            let (back, slept) = self.called.wait_timeout(waits, IDLE).unwrap_or_else(PoisonError::into_inner);
             waits = back;
             waits.idle = waits.idle.saturating_sub(1);
             if slept.timed_out() && waits.queue.is_empty() {

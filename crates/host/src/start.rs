@@ -8,8 +8,8 @@ use casemate_enclave_abi::blob::{BlobError, ENTRY_BYTES};
 use casemate_enclave_abi::layout::PAGE;
 use casemate_enclave_abi::net::MAX_SOCKETS;
 use casemate_enclave_abi::start::{
-    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_SHARED_MEMORY, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL, FLAG_STDOUT_TERMINAL,
-    FLAG_SYNC_CALLS,
+    FLAG_CHILD, FLAG_EDMM, FLAG_EMULATED, FLAG_SHARED_MEMORY, FLAG_STDERR_TERMINAL, FLAG_STDIN_TERMINAL,
+    FLAG_STDOUT_TERMINAL, FLAG_SYNC_CALLS,
 };
 use casemate_enclave_abi::{BlobWriter, CpuidEntry, Layout, StartBlock};
 use rustix::fs::Mode;

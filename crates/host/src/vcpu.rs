@@ -190,7 +190,7 @@ impl Vcpu {
     /// Sleeps, or waits for the events of sockets, where nobody else does.
     fn park(&self, wake: u64, deadline_ns: u64) {
         let service = &self.shared.service;
-        if !(service.net.used() && service.net.park(self.index, self.control, wake, deadline_ns)) {
+        if !(service.net.used() && service.net.park(self.index, wake, deadline_ns)) {
             service.parking.park(self.index, wake, deadline_ns);
         }
     }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use casemate_enclave_abi::layout::RING_ENTRIES;
-use casemate_enclave_abi::{Consumer, Control, Producer, Request, RingError};
+use casemate_enclave_abi::{Consumer, Control, Producer, Request, Response, RingError};
 
 use crate::error::RunError;
-use crate::ops::{Server, Service};
+use crate::ops::Server;
 use crate::stats::Counters;
 use crate::window::SharedWindow;
 
@@ -33,15 +33,27 @@ const TRIAL: Duration = Duration::from_millis(1);
 const AWAY: Duration = Duration::from_millis(2);
 const LONGEST_AWAY: Duration = Duration::from_secs(1);
 
-/// The host's end of a vCPU's rings.
-#[derive(Debug)]
-struct Ring {
-    submission: Consumer<'static, 8>,
-    completion: Producer<'static, 4>,
-    server: Server,
+/// What answers requests.
+pub(crate) trait Serve: std::fmt::Debug + Send {
+    /// Answers one.
+    fn serve(&mut self, request: Request) -> Response;
 }
 
-impl Ring {
+impl Serve for Server {
+    fn serve(&mut self, request: Request) -> Response {
+        Self::serve(self, request)
+    }
+}
+
+/// The host's end of a vCPU's rings.
+#[derive(Debug)]
+struct Ring<S> {
+    submission: Consumer<'static, 8>,
+    completion: Producer<'static, 4>,
+    server: S,
+}
+
+impl<S: Serve> Ring<S> {
     /// Answers all that waits in the ring; how much that was.
     fn serve(&mut self, counters: &Counters) -> Result<u64, RingError> {
         let mut served = 0;
@@ -70,8 +82,8 @@ struct Rhythm {
 
 /// The rings, and the worker that may serve them.
 #[derive(Debug)]
-pub(crate) struct Workers {
-    rings: Vec<(Mutex<Ring>, Control<'static>)>,
+pub(crate) struct Workers<S = Server> {
+    rings: Vec<(Mutex<Ring<S>>, Control<'static>)>,
     counters: Arc<Counters>,
     /// vCPUs that do not sleep.
     active: AtomicUsize,
@@ -86,11 +98,12 @@ pub(crate) struct Workers {
     called: Condvar,
 }
 
-impl Workers {
-    /// For the vCPUs of a window; `None` where it has no rings. Without `enabled` each call is an exit.
+impl<S: Serve + 'static> Workers<S> {
+    /// For the vCPUs of a window, with a server each; `None` where it has no rings. Without `enabled` each call is an
+    /// exit.
     pub(crate) fn new(
         window: SharedWindow,
-        service: &Arc<Service>,
+        server: impl Fn() -> S,
         counters: Arc<Counters>,
         enabled: bool,
     ) -> Option<Self> {
@@ -100,7 +113,7 @@ impl Workers {
             let ring = Ring {
                 submission: Consumer::new(window.region(area.submission)?, RING_ENTRIES)?,
                 completion: Producer::new(window.region(area.completion)?, RING_ENTRIES)?,
-                server: Server::new(Arc::clone(service)),
+                server: server(),
             };
             Some((Mutex::new(ring), Control::new(window.region(area.control)?)?))
         };
@@ -266,3 +279,6 @@ impl Workers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ fn leave(exit: Exit) {
 
 /// Calls the host and returns its checked answer.
 pub(crate) fn call(op: Op, args: [u64; 6]) -> Result<u64, Errno> {
-    if op.may_wait() {
+    if op.may_wait(&args) {
         // What waits for this vCPU is not to wait for the host.
         sched::leaving();
     }

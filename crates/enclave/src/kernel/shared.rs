@@ -203,11 +203,7 @@ impl Waits {
         let words = Buffer::new(bytes).ok()?;
         words.write(&alloc::vec![0; bytes]);
         let count = usize::try_from(WAIT_WORDS_BYTES / WORD).ok()?;
-        Some(Self {
-            words,
-            open: Mutex::new(alloc::vec![Wait::Free; count]),
-            seen: AtomicU64::new(0),
-        })
+        Some(Self { words, open: Mutex::new(alloc::vec![Wait::Free; count]), seen: AtomicU64::new(0) })
     }
 
     fn word(&self, wait: usize) -> &'static AtomicU64 {

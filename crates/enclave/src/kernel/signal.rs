@@ -7,7 +7,6 @@ mod frame;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use casemate_enclave_abi::{Errno, ExitStatus};
 use spin::Once;
@@ -152,30 +151,21 @@ const FIRST_REAL_TIME: u8 = 32;
 const MAX_PENDING: usize = 4096;
 
 /// Pending signals: one of each, of real-time signals all.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Queue {
     set: u64,
-    /// By number. On the heap: these are copied at fork(2) and its kin, and kernel stacks are short.
-    infos: Vec<Info>,
-    /// Real-time signals behind the first of their number.
-    more: VecDeque<(u8, Info)>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let none = Info { code: 0, first: 0, second: 0, fault: None };
-        Self { set: 0, infos: alloc::vec![none; usize::from(LAST) + 1], more: VecDeque::new() }
-    }
+    /// In the order in which they came. Not an array with a place for each: these are copied on kernel stacks.
+    waiting: VecDeque<(u8, Info)>,
 }
 
 impl Queue {
     fn add(&mut self, signal: u8, info: Info) {
-        if self.set & bit(signal) == 0 {
-            self.set |= bit(signal);
-            self.infos[usize::from(signal)] = info;
-        } else if signal >= FIRST_REAL_TIME && self.more.len() < MAX_PENDING {
-            self.more.push_back((signal, info));
+        let again = self.set & bit(signal) != 0;
+        if again && (signal < FIRST_REAL_TIME || self.waiting.len() >= MAX_PENDING) {
+            return;
         }
+        self.set |= bit(signal);
+        self.waiting.push_back((signal, info));
     }
 
     fn take(&mut self, allowed: u64) -> Option<(u8, Info)> {
@@ -186,16 +176,12 @@ impl Queue {
         // What an instruction raised comes first, as under Linux: its handler looks at that instruction.
         let first = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
         let signal = u8::try_from(first.trailing_zeros() + 1).ok()?;
-        let info = self.infos[usize::from(signal)];
-        match self.more.iter().position(|(number, _)| *number == signal) {
-            Some(next) => {
-                if let Some((_, next)) = self.more.remove(next) {
-                    self.infos[usize::from(signal)] = next;
-                }
-            }
-            None => self.set &= !bit(signal),
+        let index = self.waiting.iter().position(|(number, _)| *number == signal)?;
+        let taken = self.waiting.remove(index);
+        if self.waiting.iter().all(|(number, _)| *number != signal) {
+            self.set &= !bit(signal);
         }
-        Some((signal, info))
+        taken
     }
 }
 

@@ -51,6 +51,18 @@ pub struct Island {
 }
 
 impl Island {
+    /// An island that is in its place already, of which only the addresses are wanted: see [`Island::addresses`].
+    #[must_use]
+    pub fn of_addresses(address: u64, origins: Vec<(u64, u64)>, resumes: Vec<(u64, u64)>) -> Self {
+        Self { address, code: Vec::new(), patched: Vec::new(), left: Vec::new(), origins, resumes }
+    }
+
+    /// What [`Island::original_of`] and [`Island::resume_at`] answer from: pairs, ascending by their first.
+    #[must_use]
+    pub fn addresses(&self) -> [&[(u64, u64)]; 2] {
+        [&self.origins, &self.resumes]
+    }
+
     /// The original address that an instruction of the island stands for. `None` if no instruction begins there.
     #[must_use]
     pub fn original_of(&self, address: u64) -> Option<u64> {

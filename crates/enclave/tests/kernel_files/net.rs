@@ -4,3 +4,6 @@
 pub(crate) fn used() -> bool {
     false
 }
+
+/// There is nothing to look at.
+pub(crate) fn look_outside(_number: u64) {}

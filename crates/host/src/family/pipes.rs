@@ -1,4 +1,4 @@
-//! Pipes of the host's that enclaves share.
+//! Pipes of the host's that enclaves share, and pairs of Unix sockets.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -7,6 +7,8 @@ use casemate_enclave_abi::errno::Errno;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{read, write};
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, recv, shutdown, socketpair};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::lock;
@@ -18,6 +20,9 @@ const MOST: usize = 1 << 16;
 
 /// Bytes that a pipe holds, twice what the enclave's own hold: what is in one of those fits when it becomes one of these.
 const SIZE: usize = 128 * 1024;
+
+/// The same of a pair of sockets.
+const SOCKET_SIZE: usize = 212_992;
 
 /// Open ends, by handle.
 #[derive(Debug, Default)]
@@ -32,6 +37,34 @@ impl Pipes {
         // Where the user has used up his pages, it stays as large as it is.
         let _ = fcntl_setpipe_size(&writer, SIZE);
         Ok([self.add(reader)?, self.add(writer)?])
+    }
+
+    /// Makes two sockets that are connected to each other: their handles.
+    pub(crate) fn create_sockets(&self, kind: u64) -> Result<[u64; 2], Errno> {
+        let kind = match i32::try_from(kind) {
+            Ok(libc::SOCK_STREAM) => SocketType::STREAM,
+            Ok(libc::SOCK_DGRAM) => SocketType::DGRAM,
+            Ok(libc::SOCK_SEQPACKET) => SocketType::SEQPACKET,
+            _ => return Err(Errno::EINVAL),
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (first, second) = socketpair(AddressFamily::UNIX, kind, flags, None).map_err(errno)?;
+        for socket in [&first, &second] {
+            // The kernel grants what it will.
+            let _ = set_socket_send_buffer_size(socket, SOCKET_SIZE);
+        }
+        Ok([self.add(first)?, self.add(second)?])
+    }
+
+    /// shutdown(2).
+    pub(crate) fn shutdown(&self, handle: u64, how: u64) -> Result<(), Errno> {
+        let how = match how {
+            0 => Shutdown::Read,
+            1 => Shutdown::Write,
+            2 => Shutdown::Both,
+            _ => return Err(Errno::EINVAL),
+        };
+        shutdown(&*self.get(handle)?, how).map_err(errno)
     }
 
     /// Takes an end in.
@@ -63,9 +96,13 @@ impl Pipes {
         lock(&self.open).get_mut(index).and_then(Option::take).map(drop).ok_or(Errno::EBADF)
     }
 
-    /// Reads what is there.
-    pub(crate) fn read(&self, handle: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        read(&*self.get(handle)?, buffer).map_err(errno)
+    /// Reads what is there; `peek`: and leaves it there.
+    pub(crate) fn read(&self, handle: u64, buffer: &mut [u8], peek: bool) -> Result<usize, Errno> {
+        let end = self.get(handle)?;
+        if peek {
+            return recv(&*end, buffer, RecvFlags::PEEK).map(|(count, _)| count).map_err(errno);
+        }
+        read(&*end, buffer).map_err(errno)
     }
 
     /// Writes what fits.

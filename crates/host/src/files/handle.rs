@@ -12,8 +12,8 @@ use casemate_enclave_abi::op::{
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, FallocateFlags, FlockOperation, Gid, Timespec, Timestamps, UTIME_OMIT, Uid, chmod, chownat,
-    fallocate, fdatasync, flock, fsync, ftruncate, utimensat,
+    AtFlags, FallocateFlags, FlockOperation, Gid, SeekFrom, Timespec, Timestamps, UTIME_OMIT, Uid, chmod,
+    chownat, fallocate, fdatasync, flock, fsync, ftruncate, seek, utimensat,
 };
 use rustix::io::{IoSlice, ReadWriteFlags, pwrite, pwritev2, retry_on_intr, write};
 
@@ -87,6 +87,18 @@ impl Files {
         let mode = u32::try_from(mode).ok().and_then(FallocateFlags::from_bits).ok_or(Errno::EOPNOTSUPP)?;
         let file = self.get(handle)?;
         retry_on_intr(|| fallocate(&file, mode, offset, length)).map_err(errno)
+    }
+
+    /// Where a handle stands, or moves to.
+    pub(crate) fn seek(&self, handle: u64, offset: u64, whence: u64) -> Result<u64, Errno> {
+        let offset = offset.cast_signed();
+        let to = match whence {
+            0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::EINVAL)?),
+            1 => SeekFrom::Current(offset),
+            2 => SeekFrom::End(offset),
+            _ => return Err(Errno::EINVAL),
+        };
+        seek(self.get(handle)?, to).map_err(errno)
     }
 
     /// Takes a record lock, or gives it back; does not wait.

@@ -13,6 +13,8 @@
 mod options;
 mod reactor;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -20,8 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use casemate_enclave_abi::errno::Errno;
-use casemate_enclave_abi::net::{Marks, Message, Sockets};
-use casemate_enclave_abi::{Layout, Window};
+use casemate_enclave_abi::net::{
+    Marks, Message, ROLE_CONNECTED, ROLE_CONNECTING, ROLE_IDLE, ROLE_TOLD, Sockets,
+};
+use casemate_enclave_abi::{Control, Layout, Window};
 
 use crate::files::errno;
 use crate::raw::socket as raw;
@@ -37,6 +41,8 @@ pub(crate) struct Net {
     sockets: RwLock<Vec<Option<Arc<Socket>>>>,
     teller: Teller,
     dirty: Marks<'static>,
+    /// Of all vCPUs.
+    controls: Vec<Control<'static>>,
     /// The kernel's events, and how who waits for them is called away.
     epoll: OwnedFd,
     call: OwnedFd,
@@ -56,9 +62,12 @@ impl Net {
         let sockets = Sockets::new(window.region(layout.sockets())?, layout.socket_count())?;
         let count = usize::try_from(sockets.count()).ok()?;
         let (epoll, call) = reactor::open().ok()?;
+        let control = |index| Control::new(window.region(layout.vcpu(index)?.control)?);
+        let controls = (0..layout.vcpus()).map(control).collect::<Option<_>>()?;
         Some(Self {
             sockets: RwLock::new(vec![None; count]),
             teller: Teller { sockets, incoming: sockets.incoming()?, outgoing: sockets.outgoing()? },
+            controls,
             dirty: sockets.dirty()?,
             epoll,
             call,
@@ -93,6 +102,28 @@ impl Net {
     pub(crate) fn adopt(&self, index: u64, fd: OwnedFd) -> Result<(), Errno> {
         self.used.store(true, Ordering::Relaxed);
         self.put(index, Some(Arc::new(Socket::new(fd)))).map(drop)
+    }
+
+    /// A socket that is to be passed to another process: another descriptor of it. What was written is sent before, as far as
+    /// the kernel takes it.
+    pub(crate) fn to_pass(&self, index: u64) -> Result<OwnedFd, Errno> {
+        let socket = self.get(index)?;
+        socket.pump(self.teller, index, false, &mut scratch());
+        socket.fd.try_clone().map_err(|error| errno(of(&error)))
+    }
+
+    /// Takes a socket that another process has, too, under a number that is free.
+    pub(crate) fn take(&self, index: u64, role: u64, fd: OwnedFd) -> Result<(), Errno> {
+        self.adopt(index, fd)?;
+        let socket = self.get(index)?;
+        match role {
+            ROLE_IDLE => return Ok(()),
+            ROLE_TOLD => socket.tell(),
+            ROLE_CONNECTING => socket.join(self.teller, index, false)?,
+            ROLE_CONNECTED => socket.join(self.teller, index, true)?,
+            _ => return Err(Errno::EINVAL),
+        }
+        self.watch(&socket, index)
     }
 
     /// socket(2).

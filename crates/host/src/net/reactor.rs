@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError};
 
-use casemate_enclave_abi::Control;
 use casemate_enclave_abi::errno::Errno;
 use casemate_enclave_abi::exit::NO_DEADLINE;
+use casemate_enclave_abi::op::NET_ALL;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -27,6 +27,9 @@ const LINGERING: u64 = CALL + 1;
 
 /// Events that are taken at a time.
 const EVENTS: usize = 256;
+
+/// How often, in ns, who waits for events looks for what the enclave has written meanwhile.
+const LOOK: u64 = 1_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -125,7 +128,10 @@ impl Net {
 
     /// What an idle vCPU does here before it sleeps. `true`: it has been here instead of asleep, and should go back into the
     /// enclave; `false`: somebody else waits for events.
-    pub(crate) fn park(&self, vcpu: u64, control: Control<'_>, seen: u64, deadline_ns: u64) -> bool {
+    pub(crate) fn park(&self, vcpu: u64, seen: u64, deadline_ns: u64) -> bool {
+        let Some(control) = usize::try_from(vcpu).ok().and_then(|vcpu| self.controls.get(vcpu)) else {
+            return false;
+        };
         thread_local! {
             static SCRATCH: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; CHUNK]);
         }
@@ -146,12 +152,30 @@ impl Net {
                 if deadline_ns != NO_DEADLINE && monotonic_ns() >= deadline_ns {
                     break;
                 }
-                self.wait(deadline_ns, scratch);
+                // Another vCPU may compute for long after it has written something.
+                let others = self.controls.iter().filter(|other| other.inside.load(Ordering::Relaxed) != 0);
+                let look = if others.count() > 0 { monotonic_ns().saturating_add(LOOK) } else { NO_DEADLINE };
+                self.wait(deadline_ns.min(look), scratch);
+                self.flush(scratch);
             }
             control.parked.store(0, Ordering::SeqCst);
             self.leader.store(0, Ordering::SeqCst);
             true
         })
+    }
+
+    /// Moves the bytes of a socket now, or looks once at all that is ready: what each call does where calls are synchronous.
+    ///
+    /// # Errors
+    /// `EBADF`: there is no such socket.
+    pub(crate) fn look(&self, index: u64) -> Result<(), Errno> {
+        let mut scratch = vec![0; CHUNK];
+        if index != NET_ALL {
+            self.get(index)?.pump(self.teller, index, false, &mut scratch);
+        } else if let Ok(_lead) = self.lead.try_lock() {
+            self.wait(0, &mut scratch);
+        }
+        Ok(())
     }
 
     /// Calls a vCPU away if it is the one that waits here. Its wake word was changed before.

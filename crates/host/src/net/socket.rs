@@ -47,6 +47,8 @@ struct Ends {
     send: StreamReader<'static>,
     /// Taken from the stream and not yet sent.
     rest: Vec<u8>,
+    /// The kernel has said that the end is there, and says so once.
+    ended: bool,
     /// The peer has ended, or it failed: no more is read.
     received_all: bool,
     /// The enclave has ended, or it failed: no more is sent.
@@ -67,6 +69,7 @@ impl Ends {
             receive: StreamWriter::new(sockets.receive(index)?, CAPACITY)?,
             send: StreamReader::new(sockets.send(index)?, CAPACITY)?,
             rest: Vec::new(),
+            ended: false,
             received_all: false,
             sent_all: false,
         })
@@ -130,7 +133,7 @@ impl Ends {
     }
 
     /// Gives the enclave what has come, as much as there is room for. Whether something was given.
-    fn fill(&mut self, fd: &OwnedFd, slot: Slot<'_>, scratch: &mut [u8], ended: bool) -> bool {
+    fn fill(&mut self, fd: &OwnedFd, slot: Slot<'_>, scratch: &mut [u8]) -> bool {
         let mut moved = false;
         while !self.received_all {
             let room = match self.receive.writable() {
@@ -162,7 +165,7 @@ impl Ends {
                         self.received_all = true;
                     }
                     // There was no more; what comes later is an event of its own.
-                    if got < room && !ended {
+                    if got < room && !self.ended {
                         return moved;
                     }
                 }
@@ -275,7 +278,9 @@ impl Socket {
         if wanted || ends.sent_all != ended_before {
             teller.outgoing.set(index);
         }
-        if ends.fill(&self.fd, slot, scratch, ended) {
+        ends.ended |= ended;
+        // Before that, it may be another process's to read.
+        if slot.asked.load(Ordering::SeqCst) != 0 && ends.fill(&self.fd, slot, scratch) {
             teller.incoming.set(index);
         }
     }

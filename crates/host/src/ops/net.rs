@@ -45,6 +45,9 @@ impl Server {
             }
             Op::NetClose => net.close(a, b != 0)?,
             Op::NetShutdown => net.shutdown(a, b)?,
+            Op::NetPass => service.family.pass_descriptor(a, &net.to_pass(b)?)?,
+            Op::NetTake => net.take(a, b, service.family.take_descriptor()?)?,
+            Op::NetLook => net.look(a)?,
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)

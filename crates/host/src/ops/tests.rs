@@ -77,7 +77,7 @@ impl Host {
     fn new() -> Self {
         let rootfs = tempfile::tempdir().unwrap();
         fs::write(rootfs.path().join("file"), "0123456789").unwrap();
-        let layout = Layout::new(2, 64 * PAGE, PAGE).unwrap();
+        let layout = Layout::new(2, 64 * PAGE, PAGE).unwrap().with_sockets(64).unwrap();
         let window = SharedWindow::new(layout).unwrap();
         let enclave = Arc::new(Obedient::default());
         let service = Service {
@@ -87,6 +87,7 @@ impl Host {
             enclave: Arc::<Obedient>::clone(&enclave),
             parking: Parking::new(window.window(), &layout).unwrap(),
             family: Family::new(&[], None).unwrap(),
+            net: Net::new(window.window(), &layout).unwrap(),
         };
         let arena = layout.arena().offset.0;
         Self { server: Server::new(Arc::new(service)), window, arena, enclave, _rootfs: rootfs }

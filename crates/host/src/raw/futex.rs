@@ -13,7 +13,11 @@ pub(crate) struct Word(u64);
 impl Word {
     /// The word at a place in shared memory; `None` where none can be.
     pub(crate) fn new(place: u64) -> Option<Self> {
-        if place < SHARED_SIZE && place.is_multiple_of(4) { Some(Self(SHARED.checked_add(place)?)) } else { None }
+        if place < SHARED_SIZE && place.is_multiple_of(4) {
+            Some(Self(SHARED.checked_add(place)?))
+        } else {
+            None
+        }
     }
 
     /// Waits while it has a value, so long at most.

@@ -5,7 +5,7 @@ pub(crate) mod entry;
 pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod memory;
-pub(crate) mod signal;
 pub(crate) mod segment;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod tsc;

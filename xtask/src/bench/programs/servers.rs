@@ -350,18 +350,7 @@ fn ask(port: u16, tls: u16, work: &Path, text: &mut String) -> Result<()> {
     for (path, options) in [("/none", "-i"), ("/file3", "-r100-199"), ("/file5", "-I")] {
         let url = format!("{plain}{path}");
         let said = client(
-            &[
-                "curl",
-                "-s",
-                "-o",
-                "-",
-                options,
-                "--output",
-                "/dev/null",
-                "-w",
-                "%{http_code} %{size_download}",
-                &url,
-            ],
+            &["curl", "-s", options, "--output", "/dev/null", "-w", "%{http_code} %{size_download}", &url],
             "",
         )?;
         writeln!(text, "{path} {said}")?;

@@ -1,6 +1,9 @@
 //! The leaves of ENCLU, by name.
 
-use casemate_sgx::arch::{ErrorCode, Leaf, PageType, Permissions, SecInfo, SecInfoFlags};
+use casemate_sgx::arch::{
+    AttributeFlags, Attributes, ErrorCode, KeyName, KeyPolicy, KeyRequest, Leaf, PageType, Permissions,
+    SecInfo, SecInfoFlags,
+};
 
 use super::entry::enclu;
 
@@ -35,4 +38,27 @@ pub(crate) fn extend(page: u64, permissions: Permissions) {
     let info = core::ptr::from_ref(&info).addr() as u64;
     // SAFETY: as above. EMODPE returns nothing.
     unsafe { enclu(Leaf::Emodpe.raw(), info, page, 0) };
+}
+
+/// Where EGETKEY puts a key.
+#[repr(C, align(16))]
+struct Key([u8; 16]);
+
+/// EGETKEY: the sealing key of enclaves of this very measurement, on this machine, for a number. `None` where the processor
+/// has none.
+pub(crate) fn seal_key(id: [u8; 32]) -> Option<[u8; 16]> {
+    let flags = AttributeFlags::INIT | AttributeFlags::DEBUG;
+    let request = KeyRequest {
+        keyname: KeyName::Seal.raw(),
+        keypolicy: KeyPolicy::MRENCLAVE,
+        attributemask: Attributes { flags, xfrm: 0 },
+        keyid: id,
+        ..KeyRequest::default()
+    };
+    let mut key = Key([0; 16]);
+    let from = core::ptr::from_ref(&request).addr() as u64;
+    let to = core::ptr::from_mut(&mut key).expose_provenance() as u64;
+    // SAFETY: the leaf reads a KEYREQUEST, aligned as its type is, and writes sixteen aligned bytes.
+    let code = unsafe { enclu(Leaf::Egetkey.raw(), from, to, 0) };
+    (code == 0).then_some(key.0)
 }

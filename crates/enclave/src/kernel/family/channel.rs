@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use casemate_enclave_abi::Op;
 
+use super::secret::{self, CHOICE, Secret, TAG};
 use crate::host::{self, Buffer};
 use crate::syscall::Errno;
 
@@ -74,9 +75,19 @@ impl Channel {
         core::mem::replace(self, Self { child: 0 })
     }
 
+    /// Passes a file of the host's, in the same order.
+    pub(super) fn pass_file(&self, handle: u64) -> Result<(), Errno> {
+        host::call(Op::FilePass, [self.child, handle, 0, 0, 0, 0]).map(drop)
+    }
+
     /// Passes a pipe of the host's; they arrive in this order.
     pub(super) fn pass(&self, pipe: u64) -> Result<(), Errno> {
         host::call(Op::ChannelPass, [self.child, pipe, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// Passes a socket, likewise.
+    pub(super) fn pass_socket(&self, socket: u64) -> Result<(), Errno> {
+        host::call(Op::NetPass, [self.child, socket, 0, 0, 0, 0]).map(drop)
     }
 }
 
@@ -92,12 +103,13 @@ impl Drop for Channel {
 /// Writes to a channel.
 pub(super) struct Writer {
     channel: Channel,
+    secret: Option<Secret>,
     record: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { channel, record: Vec::with_capacity(RECORD) }
+        Self { channel, secret: None, record: Vec::with_capacity(RECORD + TAG) }
     }
 
     pub(super) fn channel(&self) -> &Channel {
@@ -117,7 +129,19 @@ impl Writer {
     }
 
     fn send(&mut self) -> Result<(), Errno> {
+        let secret = match &mut self.secret {
+            Some(secret) => secret,
+            None => {
+                let own = secret::choose()?;
+                self.channel.write_all(&own)?;
+                let mut other = [0; CHOICE];
+                self.channel.read_exact(&mut other)?;
+                self.secret.insert(Secret::new(own, other)?)
+            }
+        };
         let length = self.record.len() as u64;
+        let tag = secret.seal(&mut self.record)?;
+        self.record.extend_from_slice(&tag);
         self.channel.write_all(&length.to_le_bytes())?;
         self.channel.write_all(&self.record)?;
         self.record.clear();
@@ -150,16 +174,27 @@ impl Writer {
 
 /// Reads from the channel to the parent.
 pub(super) struct Reader {
+    secret: Option<Secret>,
     record: Vec<u8>,
     at: usize,
 }
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { record: Vec::new(), at: 0 }
+        Self { secret: None, record: Vec::new(), at: 0 }
     }
 
     fn receive(&mut self) -> Result<(), Errno> {
+        let secret = match &mut self.secret {
+            Some(secret) => secret,
+            None => {
+                let mut other = [0; CHOICE];
+                PARENT.read_exact(&mut other)?;
+                let own = secret::choose()?;
+                PARENT.write_all(&own)?;
+                self.secret.insert(Secret::new(other, own)?)
+            }
+        };
         let mut length = [0; 8];
         PARENT.read_exact(&mut length)?;
         let length = usize::try_from(u64::from_le_bytes(length)).map_err(|_| Errno::EIO)?;
@@ -168,7 +203,10 @@ impl Reader {
         }
         self.record.resize(length, 0);
         self.at = 0;
-        PARENT.read_exact(&mut self.record)
+        PARENT.read_exact(&mut self.record)?;
+        let mut tag = [0; TAG];
+        PARENT.read_exact(&mut tag)?;
+        secret.open(&mut self.record, tag)
     }
 
     pub(super) fn raw(&mut self, mut bytes: &mut [u8]) -> Result<(), Errno> {
@@ -219,6 +257,11 @@ impl Reader {
 
     pub(super) fn strings(&mut self) -> Result<Vec<Vec<u8>>, Errno> {
         (0..self.length()?).map(|_| self.bytes()).collect()
+    }
+
+    /// Takes the next file that was passed, which is of this mount.
+    pub(super) fn take_file(&self, mount: u64) -> Result<u64, Errno> {
+        host::call(Op::FileTake, [mount, 0, 0, 0, 0, 0])
     }
 
     /// Takes the next pipe that was passed: its handle.

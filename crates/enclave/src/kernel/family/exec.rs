@@ -8,7 +8,8 @@ use super::{halt, vfork};
 use crate::arch::cpu;
 use crate::arch::frame::Frame;
 use crate::arch::xstate::{self, Area};
-use crate::loader::{self, Prepared};
+use crate::fs::mapped;
+use crate::loader::{self, Prepared, islands};
 use crate::process::process;
 use crate::sched;
 use crate::signal::{self, SIGKILL};
@@ -115,6 +116,9 @@ fn forget() {
 /// Puts the new program in the place of the old one. What fails here ends the process, as under Linux.
 fn start(frame: &mut Frame, prepared: Prepared) {
     let name = comm(prepared.path());
+    mapped::forget(0, u64::MAX);
+    islands::forget(0, u64::MAX);
+    syscall::forget_timers();
     let cleared = process().space.lock().clear();
     let entry = cleared.map_err(user::errno).and_then(|()| {
         prepared.map().map_err(|error| {

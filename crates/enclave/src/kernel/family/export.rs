@@ -13,6 +13,7 @@ use super::fork::Carry;
 use crate::arch::frame::Frame;
 use crate::arch::{cpu, xstate};
 use crate::fs::{self, Carried, Files, OpenFile};
+use crate::loader::islands;
 use crate::process::process;
 use crate::sched;
 use crate::syscall::Errno;
@@ -37,8 +38,10 @@ pub(super) mod kind {
     pub(in crate::family) const ISLAND: u64 = 4;
     pub(in crate::family) const VDSO: u64 = 5;
     pub(in crate::family) const RESERVED: u64 = 6;
+    /// No mapping: what is known of an island.
+    pub(in crate::family) const REWRITTEN: u64 = 8;
     /// A segment of the host's, and where in it.
-    pub(in crate::family) const OUTSIDE: u64 = 8;
+    pub(in crate::family) const OUTSIDE: u64 = 9;
     /// Behind the last mapping.
     pub(in crate::family) const NONE: u64 = 7;
 }
@@ -52,6 +55,10 @@ pub(super) mod carried {
     pub(in crate::family) const EPOLL: u64 = 4;
     pub(in crate::family) const CONTENTS: u64 = 5;
     pub(in crate::family) const REFUSED: u64 = 6;
+    pub(in crate::family) const INET: u64 = 7;
+    pub(in crate::family) const PAIR: u64 = 8;
+    pub(in crate::family) const LOCAL: u64 = 9;
+    pub(in crate::family) const HOST: u64 = 10;
 }
 
 /// The program was told that its shared memory is not.
@@ -61,6 +68,7 @@ static WARNED: AtomicBool = AtomicBool::new(false);
 const PIECE: u64 = 64 * 1024;
 
 /// Everything: for fork(2).
+#[inline(never)]
 pub(super) fn all(writer: &mut Writer, frame: &Frame, carry: Carry) -> Result<(), Errno> {
     let thread = sched::current();
     writer.word(what::FORK)?;
@@ -101,6 +109,7 @@ pub(super) fn all(writer: &mut Writer, frame: &Frame, carry: Carry) -> Result<()
 }
 
 /// A program to execute, for a child of vfork(2).
+#[inline(never)]
 pub(super) fn program(
     writer: &mut Writer,
     path: &str,
@@ -142,6 +151,7 @@ fn files_in_memory(writer: &mut Writer) -> Result<(), Errno> {
     Ok(())
 }
 
+#[inline(never)]
 fn files(writer: &mut Writer, files: &Files) -> Result<(), Errno> {
     files_in_memory(writer)?;
     writer.bytes(files.cwd().as_bytes())?;
@@ -202,6 +212,24 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
             writer.finish()?;
             writer.channel().pass(handle)
         }
+        Carried::Inet(shared) => {
+            writer.word(carried::INET)?;
+            writer.words(&shared.facts)?;
+            writer.finish()?;
+            writer.channel().pass_socket(shared.number)
+        }
+        Carried::Pair { handle, kind } => {
+            writer.words(&[carried::PAIR, u64::from(kind)])?;
+            writer.finish()?;
+            writer.channel().pass(handle)
+        }
+        Carried::Local(kind) => writer.words(&[carried::LOCAL, u64::from(kind)]),
+        Carried::Host { handle, mount } => {
+            file.share()?;
+            writer.words(&[carried::HOST, mount])?;
+            writer.finish()?;
+            writer.channel().pass_file(handle)
+        }
         Carried::Event { count, semaphore } => writer.words(&[carried::EVENT, count, u64::from(semaphore)]),
         Carried::Epoll => writer.word(carried::EPOLL),
         Carried::Contents(bytes) => {
@@ -218,6 +246,7 @@ fn open_file(writer: &mut Writer, file: &OpenFile) -> Result<(), Errno> {
     }
 }
 
+#[inline(never)]
 fn memory(writer: &mut Writer) -> Result<(), Errno> {
     let mappings: Vec<_> = process().space.lock().vmas().iter().cloned().collect();
     let shared = |vma: &Vma| vma.kind == Kind::Anonymous && vma.flags.contains(VmaFlags::SHARED);
@@ -260,8 +289,21 @@ fn memory(writer: &mut Writer) -> Result<(), Errno> {
         }
         writer.words(&[0, 0])?;
     }
+    islands(writer)?;
     let brk = process().space.lock().brk_bounds().unwrap_or_default();
     writer.words(&[kind::NONE, brk.0, brk.1])
+}
+
+/// What code was rewritten: handlers of the child's see the same addresses.
+fn islands(writer: &mut Writer) -> Result<(), Errno> {
+    for known in islands::all() {
+        writer.words(&[kind::REWRITTEN, known.code.0, known.code.1, known.place.0, known.place.1])?;
+        for pairs in known.island.addresses() {
+            writer.word(pairs.len() as u64)?;
+            pairs.iter().try_for_each(|(from, to)| writer.words(&[*from, *to]))?;
+        }
+    }
+    Ok(())
 }
 
 fn pages(writer: &mut Writer, run: Range) -> Result<(), Errno> {

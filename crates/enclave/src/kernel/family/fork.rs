@@ -3,6 +3,7 @@
 use super::channel::{Channel, Writer};
 use super::{children, export, halt, vfork};
 use crate::arch::frame::Frame;
+use crate::fs::mapped;
 use crate::syscall::{Errno, Result};
 use crate::user;
 
@@ -63,8 +64,11 @@ pub(crate) fn process(frame: &mut Frame, wanted: Wanted) -> Result {
     }
 }
 
+// Kernel stacks are short: what each kind of child needs is not needed at once.
+#[inline(never)]
 fn fork(frame: &Frame, wanted: Wanted) -> Result {
     let pause = halt::Pause::new()?;
+    mapped::flush_all();
     let mut child_frame = *frame;
     if wanted.stack != 0 {
         child_frame.rsp = wanted.stack;

@@ -15,7 +15,7 @@ use super::export::{carried, kind, what};
 use crate::arch::frame::Frame;
 use crate::arch::xstate::Area;
 use crate::fs::{self, Carried, Descriptor, Event, OpenFile};
-use crate::loader;
+use crate::loader::{self, islands};
 use crate::process::{Image, process};
 use crate::sched::Thread;
 use crate::signal::{Action, AltStack, Signals};
@@ -173,6 +173,17 @@ fn open_file(reader: &mut Reader) -> Result<Option<Arc<OpenFile>>, Errno> {
             let [number, writes] = reader.words()?;
             Carried::Pipe { handle: reader.take()?, number, writes: writes != 0 }
         }
+        // The host's socket is taken under the number that it gets here.
+        carried::INET => Carried::Inet(crate::net::InetShared { number: 0, facts: reader.words()? }),
+        carried::PAIR => {
+            let kind = u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?;
+            Carried::Pair { handle: reader.take()?, kind }
+        }
+        carried::LOCAL => Carried::Local(u32::try_from(reader.word()?).map_err(|_| Errno::EINVAL)?),
+        carried::HOST => {
+            let mount = reader.word()?;
+            Carried::Host { handle: reader.take_file(mount)?, mount }
+        }
         carried::EVENT => {
             let [count, semaphore] = reader.words()?;
             Carried::Event { count, semaphore: semaphore != 0 }
@@ -204,6 +215,15 @@ fn memory(reader: &mut Reader) -> Result<(), Errno> {
             return Ok(());
         }
         let [start, end, prot, flags] = reader.words()?;
+        if number == kind::REWRITTEN {
+            // Start and end of the code and of the island came where a mapping's would.
+            let mut pairs = || -> Result<Vec<(u64, u64)>, Errno> {
+                let count = reader.length()?;
+                (0..count).map(|_| reader.words().map(|[from, to]| (from, to))).collect()
+            };
+            islands::restore((start, end), (prot, flags), pairs()?, pairs()?);
+            continue;
+        }
         let small = |word: u64| u8::try_from(word).map_err(|_| Errno::EINVAL);
         let prot = Prot::from_bits(small(prot)?).ok_or(Errno::EINVAL)?;
         let flags = VmaFlags::from_bits(small(flags)?).ok_or(Errno::EINVAL)?;

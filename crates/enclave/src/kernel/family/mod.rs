@@ -7,7 +7,7 @@
 //! | `fork` | fork(2): another enclave, which gets a copy of everything |
 //! | `vfork` | vfork(2): a child on its parent's thread and memory until it executes a program, in another enclave |
 //! | `export`, `import` | what goes to that other enclave, and what becomes of it there |
-//! | `channel` | how it goes there |
+//! | `channel`, `secret` | how it goes there, and how that is kept from the host |
 //! | `children`, `news` | waiting for children, and signals from outside |
 //!
 //! Process ids, process groups and exit statuses are the host's: it could lie about them, as about everything that only
@@ -21,4 +21,5 @@ pub(crate) mod fork;
 pub(crate) mod halt;
 pub(crate) mod import;
 pub(crate) mod news;
+mod secret;
 pub(crate) mod vfork;

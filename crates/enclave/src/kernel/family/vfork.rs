@@ -18,7 +18,7 @@ use crate::arch::xstate::{self, Area};
 use crate::fs::Files;
 use crate::loader::Prepared;
 use crate::process::process;
-use crate::sched;
+use crate::sched::{self, Thread};
 use crate::signal::{Actions, Signals};
 use crate::syscall::Result;
 use crate::user;
@@ -31,10 +31,10 @@ struct Parent {
     frame: Frame,
     fs_base: u64,
     area: Box<Area>,
-    signals: Signals,
+    signals: Box<Signals>,
     clear_tid: u64,
     files: Files,
-    actions: Actions,
+    actions: Box<Actions>,
     /// The child, and the channel to its enclave.
     child: u32,
     channel: Channel,
@@ -71,7 +71,48 @@ pub(crate) fn note_group(kind: u64, pid: u64, group: u64) -> bool {
     }
 }
 
+// What follows is large, and the kernel stack short: each is on it for a moment only.
+
+/// The thread's components, a copy.
+#[inline(never)]
+fn saved_area(thread: &Thread) -> Box<Area> {
+    xstate::save_current();
+    let mut area = Box::new(Area::initial());
+    // SAFETY: the current thread, whose components have just been saved.
+    area.copy_from_ssa(unsafe { thread.area() }.bytes());
+    area
+}
+
+/// Gives the thread a child's signals, and takes its own away.
+#[inline(never)]
+fn swap_signals(thread: &Thread) -> Box<Signals> {
+    let mut signals = thread.signals.lock();
+    let mut own = Box::new(Signals::with_mask(signals.mask));
+    own.alt_stack = signals.alt_stack;
+    core::mem::swap(&mut *signals, &mut *own);
+    own
+}
+
+/// Gives the process a child's actions, and takes its own away.
+#[inline(never)]
+fn swap_actions(clear_handlers: bool) -> Box<Actions> {
+    let mut actions = process().actions.lock();
+    let mut own = Box::new(actions.for_child());
+    if clear_handlers {
+        own.reset_handlers();
+    }
+    core::mem::swap(&mut *actions, &mut *own);
+    own
+}
+
+/// Keeps the parent while its child runs.
+#[inline(never)]
+fn keep(parent: Parent) {
+    *PARENT.lock() = Some(Box::new(parent));
+}
+
 /// The child begins: the calling thread is its own from here on.
+#[inline(never)]
 pub(super) fn begin(frame: &mut Frame, wanted: Wanted) -> Result {
     let pause = halt::Pause::new()?;
     let thread = sched::current();
@@ -79,27 +120,11 @@ pub(super) fn begin(frame: &mut Frame, wanted: Wanted) -> Result {
     if wanted.flags & flag::PARENT_SETTID != 0 {
         user::write_value(wanted.parent_tid, &child)?;
     }
-    xstate::save_current();
-    let mut area = Box::new(Area::initial());
-    // SAFETY: the current thread, whose components have just been saved.
-    area.copy_from_ssa(unsafe { thread.area() }.bytes());
+    let area = saved_area(&thread);
     let (pid, thread_id) = (process().id(), thread.id());
-    let child_signals = {
-        let signals = thread.signals.lock();
-        let mut own = Signals::with_mask(signals.mask);
-        own.alt_stack = signals.alt_stack;
-        own
-    };
-    let signals = core::mem::replace(&mut *thread.signals.lock(), child_signals);
+    let signals = swap_signals(&thread);
     let files = process().files.lock().clone();
-    let actions = {
-        let mut actions = process().actions.lock();
-        let mut own = actions.for_child();
-        if wanted.flags & flag::CLEAR_SIGHAND != 0 {
-            own.reset_handlers();
-        }
-        core::mem::replace(&mut *actions, own)
-    };
+    let actions = swap_actions(wanted.flags & flag::CLEAR_SIGHAND != 0);
     let parent = Parent {
         pause,
         pid,
@@ -115,7 +140,7 @@ pub(super) fn begin(frame: &mut Frame, wanted: Wanted) -> Result {
         channel,
         groups: Vec::new(),
     };
-    *PARENT.lock() = Some(Box::new(parent));
+    keep(parent);
     PARENT_ID.store(u64::from(pid), Ordering::Relaxed);
     process().set_id(child);
     process().rename_thread(&thread, child);
@@ -185,8 +210,8 @@ fn go_on(frame: &mut Frame) -> Result {
     unsafe { thread.area() }.copy_from_ssa(area.bytes());
     cpu::set_fs_base(fs_base);
     thread.clear_child_tid.store(clear_tid, Ordering::Relaxed);
-    *thread.signals.lock() = signals;
-    *process().actions.lock() = actions;
+    *thread.signals.lock() = *signals;
+    *process().actions.lock() = *actions;
     let childs = core::mem::replace(&mut *process().files.lock(), files);
     // Closing may ask the host.
     drop(childs);

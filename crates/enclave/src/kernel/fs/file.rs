@@ -203,6 +203,16 @@ pub(crate) trait File: Send + Sync {
         Err(Errno::EPERM)
     }
 
+    /// Has the position kept where other processes have it, too; `true` where it was not before.
+    fn share(&self) -> bool {
+        false
+    }
+
+    /// The position that processes share, moved to `to` where that is given; `None`: it is the open file's own.
+    fn shared_position(&self, _to: Option<u64>) -> Option<Result<u64, Errno>> {
+        None
+    }
+
     /// Whether a mapping can be filled from it.
     fn mappable(&self) -> bool {
         false
@@ -253,6 +263,11 @@ pub(crate) trait File: Send + Sync {
 
     /// Pipes of the host's that must be asked for readiness, with the `POLL` bits to ask for.
     fn outside(&self, _events: u32, _pipes: &mut Vec<(u64, u64)>) {}
+
+    /// Changes that; gives what it is then.
+    fn set_pipe_size(&self, _size: usize) -> Result<usize, Errno> {
+        Err(Errno::EBADF)
+    }
 
     /// What `/proc/self/fd` shows instead of a path.
     fn label(&self) -> Option<String> {

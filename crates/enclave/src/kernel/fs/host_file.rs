@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use casemate_enclave::vfs::flags::{mode, open};
 use casemate_enclave::vfs::tmpfs::Change;
@@ -58,6 +59,8 @@ pub(super) struct HostFile {
     mount: &'static HostMount,
     path: String,
     directory: bool,
+    /// Other processes have it open, too, and the position is theirs as well.
+    shared: AtomicBool,
 }
 
 /// A record that the host has put into a buffer. One that cannot be is an I/O error: no decision rests on it but the
@@ -183,7 +186,13 @@ pub(super) fn open_at(
     if !directory && kind != u64::from(mode::REGULAR) {
         return Err(Errno::EACCES);
     }
-    Ok(Arc::new(HostFile { handle, mount, path: real.into(), directory }))
+    Ok(Arc::new(HostFile { handle, mount, path: real.into(), directory, shared: AtomicBool::new(false) }))
+}
+
+/// An open file that the parent has passed, by its handle.
+pub(super) fn passed(handle: u64, mount: &'static HostMount, path: &str) -> Arc<HostFile> {
+    let shared = AtomicBool::new(true);
+    Arc::new(HostFile { handle: Handle(handle), mount, path: path.into(), directory: false, shared })
 }
 
 fn stat_of(handle: &Handle) -> Result<Stat, Errno> {
@@ -303,6 +312,19 @@ impl File for HostFile {
         false
     }
 
+    fn share(&self) -> bool {
+        !self.shared.swap(true, Ordering::Relaxed)
+    }
+
+    fn shared_position(&self, to: Option<u64>) -> Option<Result<u64, Errno>> {
+        if !self.shared.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SEEK_SET, or SEEK_CUR by nothing.
+        let (offset, whence) = to.map_or((0, 1), |to| (to, 0));
+        Some(host::call(Op::Seek, [self.handle.0, offset, whence, 0, 0, 0]))
+    }
+
     fn truncate(&self, size: u64) -> Result<(), Errno> {
         host::call(Op::Truncate, [self.handle.0, size, 0, 0, 0, 0]).map(drop)
     }
@@ -353,6 +375,9 @@ impl File for HostFile {
     }
 
     fn carry(&self) -> Result<Carried, Errno> {
-        Ok(Carried::Again)
+        if self.mount.is_root() || self.directory {
+            return Ok(Carried::Again);
+        }
+        Ok(Carried::Host { handle: self.handle.0, mount: self.mount.number() })
     }
 }

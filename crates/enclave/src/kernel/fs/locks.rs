@@ -25,8 +25,8 @@ type File = (u64, u64);
 /// Who holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The process: its locks never conflict with each other.
-    Process,
+    /// A process: its locks never conflict with each other. A child of vfork(2) is another one.
+    Process(u32),
     /// An open file, by its address.
     OpenFile(usize),
 }
@@ -39,7 +39,7 @@ impl Owner {
 
     fn code(self) -> u64 {
         match self {
-            Self::Process => LOCK_PROCESS,
+            Self::Process(_) => LOCK_PROCESS,
             Self::OpenFile(_) => LOCK_OPEN_FILE,
         }
     }
@@ -225,9 +225,9 @@ pub(crate) fn whole(file: &OpenFile, exclusive: Option<bool>, waits: bool) -> Re
     }
 }
 
-/// A process's lock, as a question about it shows it.
-pub(crate) fn own_process() -> u64 {
-    process().id().into()
+/// The process that asks.
+pub(crate) fn own() -> Owner {
+    Owner::Process(process().id())
 }
 
 /// A descriptor of a file is closed: with it all locks go that the process has on ranges of that file.
@@ -236,11 +236,12 @@ pub(crate) fn closed(file: &OpenFile) {
         return;
     }
     let Ok(key) = key(file) else { return };
-    let has = |lock: &Lock| lock.owner == Owner::Process;
+    let own = own();
+    let has = |lock: &Lock| lock.owner == own;
     if !LOCKS.lock().ranges.get(&key).is_some_and(|locks| locks.iter().any(has)) {
         return;
     }
-    let lock = Lock { owner: Owner::Process, exclusive: false, start: 0, last: MAX, process: 0 };
+    let lock = Lock { owner: own, exclusive: false, start: 0, last: MAX, process: 0 };
     // A file that is gone on the host has no locks there either.
     let _ = give_back(file, false, lock);
 }

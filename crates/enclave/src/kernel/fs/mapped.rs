@@ -210,7 +210,8 @@ pub(crate) fn forget(address: u64, length: u64) {
 
 /// Memory that has been written to its files is not at its old place any more.
 pub(crate) fn moved(address: u64, length: u64) {
-    let end = address.saturating_add(length).next_multiple_of(PAGE);
+    let end = address.saturating_add(length);
+    let end = end.checked_next_multiple_of(PAGE).unwrap_or(end);
     let mut mappings = MAPPINGS.lock();
     let mut kept = Vec::with_capacity(mappings.len());
     let mut gone = Vec::new();

@@ -58,10 +58,12 @@ pub(crate) use listing::Cookie;
 pub(crate) use locks::{Lock, Owner as LockOwner};
 pub(crate) use memory_file::{anonymous, contents};
 pub(crate) use open_file::OpenFile;
-pub(crate) use pipe::pipe;
+pub(crate) use pipe::{
+    Handle as PipeHandle, pipe, read_some as pipe_read, ready as pipe_poll, sockets, write_some as pipe_write,
+};
 pub(crate) use proc::NODE_NAME;
 pub(crate) use signalfd::SignalFd;
-pub(crate) use socket::{Received, Socket, Transfer};
+pub(crate) use socket::{Accepted, Received, Socket, Transfer};
 pub(crate) use table::{Descriptor, Files, MAX_DESCRIPTORS};
 pub(crate) use timerfd::TimerFd;
 

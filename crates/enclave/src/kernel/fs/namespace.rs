@@ -107,6 +107,13 @@ fn look(at: &str, end: bool) -> Result<Step, Errno> {
     }
 }
 
+/// The mount of the host's that has a path, if that can be asked for all of it at once: it follows no links, and says so.
+fn direct(given: &Path) -> Option<&'static HostMount> {
+    let Mounted::Host(mount) = mounts::of(&given.normal) else { return None };
+    let plain = !given.has_parent && !given.directory && !mounts::leads_to_mount(&given.normal);
+    (plain && !mount.is_root()).then_some(mount)
+}
+
 /// Follows a path name by name. `true`: there is nothing at its end.
 fn walk_to(given: &Path, follow: bool) -> Result<(String, bool), Errno> {
     let mut missing = false;
@@ -186,6 +193,12 @@ fn host_stat(mount: &HostMount, real: &str) -> Result<Stat, Errno> {
 /// # Errors
 /// As path_resolution(7) has them.
 pub(crate) fn stat(given: &Path, follow: bool) -> Result<Stat, Errno> {
+    if let Some(mount) = direct(given)
+        && let Ok(stat) = host_file::stat_at(mount.place(&given.normal))
+        && (!follow || stat.mode & u64::from(mode::TYPE) != u64::from(mode::LINK))
+    {
+        return Ok(stat);
+    }
     let stat = at(given, follow, |spot| match spot {
         Spot::Synthetic(real) => match synthetic::descriptor(real) {
             Some(file) if follow => file.stat(),

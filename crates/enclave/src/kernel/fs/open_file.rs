@@ -67,6 +67,25 @@ impl OpenFile {
         self.locked.store(true, Ordering::Relaxed);
     }
 
+    /// Has its position shared with other processes from now on.
+    pub(crate) fn share(&self) -> Result<(), Errno> {
+        let position = self.position.lock();
+        if self.file.share() { self.store(*position) } else { Ok(()) }
+    }
+
+    /// Looks where the position is, if others can move it.
+    fn fetch(&self, position: &mut u64) -> Result<(), Errno> {
+        if let Some(shared) = self.file.shared_position(None) {
+            *position = shared?;
+        }
+        Ok(())
+    }
+
+    /// Tells the others where it is.
+    fn store(&self, position: u64) -> Result<(), Errno> {
+        self.file.shared_position(Some(position)).map_or(Ok(()), |stored| stored.map(drop))
+    }
+
     /// Device and inode number, if it is a regular file.
     pub(super) fn key(&self) -> Option<mapped::Key> {
         *self.key.call_once(|| {
@@ -173,9 +192,11 @@ impl OpenFile {
             return self.file.read(0, to, self.nonblock());
         }
         let mut position = self.position.lock();
+        self.fetch(&mut position)?;
         mapped::before(self, *position, to.len() as u64);
         let count = self.file.read(*position, to, self.nonblock())?;
         *position = position.saturating_add(count as u64).min(MAX_POSITION);
+        self.store(*position)?;
         self.tell(event::ACCESS);
         Ok(count)
     }
@@ -187,11 +208,13 @@ impl OpenFile {
             return self.file.write(None, from, self.nonblock()).map(|(_, count)| count);
         }
         let mut position = self.position.lock();
+        self.fetch(&mut position)?;
         let at = if self.flags() & open::APPEND == 0 { Some(*position) } else { None };
         mapped::before(self, at.unwrap_or(0), at.map_or(u64::MAX, |_| from.len() as u64));
         let (end, count) = self.file.write(at, from, self.nonblock())?;
         mapped::after(self, end.saturating_sub(count as u64), count as u64);
         *position = end.min(MAX_POSITION);
+        self.store(*position)?;
         self.tell(event::MODIFY);
         Ok(count)
     }
@@ -261,6 +284,7 @@ impl OpenFile {
             return Err(Errno::ESPIPE);
         }
         let mut position = self.position.lock();
+        self.fetch(&mut position)?;
         let size = || self.file.stat().map(|stat| stat.size);
         let base = match whence {
             0 => 0,
@@ -274,12 +298,14 @@ impl OpenFile {
                     return Err(Errno::ENXIO);
                 }
                 *position = if whence == 3 { from } else { size };
+                self.store(*position)?;
                 return Ok(*position);
             }
             _ => return Err(Errno::EINVAL),
         };
         let new = base.checked_add_signed(offset).filter(|new| *new <= MAX_POSITION).ok_or(Errno::EINVAL)?;
         *position = new;
+        self.store(new)?;
         Ok(new)
     }
 

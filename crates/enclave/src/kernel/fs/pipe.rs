@@ -30,8 +30,20 @@ struct State {
     data: VecDeque<u8>,
     readers: usize,
     writers: usize,
+    /// Bytes that it holds, where the program has asked for less than [`CAPACITY`].
+    smaller: Option<usize>,
     /// The host's pipe that this one has become, with the ends that are used in here.
     outside: Option<Outside>,
+}
+
+impl State {
+    fn capacity(&self) -> usize {
+        self.smaller.unwrap_or(CAPACITY)
+    }
+
+    fn room(&self) -> usize {
+        self.capacity().saturating_sub(self.data.len())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -40,8 +52,15 @@ struct Outside {
     writes: Option<Arc<Handle>>,
 }
 
-/// An end of a pipe of the host's. Closed when dropped.
-struct Handle(u64);
+/// An end of a pipe of the host's, or one of a pair of sockets. Closed when dropped.
+pub(crate) struct Handle(u64);
+
+impl Handle {
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -76,6 +95,29 @@ pub(crate) fn pipe(flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
     (end(false), end(true))
 }
 
+/// What the host has passed.
+pub(super) fn handle(number: u64) -> Handle {
+    Handle(number)
+}
+
+/// Two of the host's: the ends of a pipe to read and to write, or (`kind`: a type of sockets) connected sockets.
+fn create(kind: u32) -> Result<[Handle; 2], Errno> {
+    let ends = Buffer::new(16)?;
+    host::call(Op::Pipe, [ends.offset(), kind.into(), 0, 0, 0, 0])?;
+    let mut bytes = [0; 16];
+    ends.read(&mut bytes);
+    Ok([0, 8]
+        .map(|at| Handle(bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))))
+}
+
+/// Two sockets of the host's that are connected to each other.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub(crate) fn sockets(kind: u32) -> Result<[Handle; 2], Errno> {
+    create(kind)
+}
+
 /// An end of a pipe that other enclaves have ends of.
 pub(super) fn outside(handle: u64, number: u64, writes: bool, flags: u32) -> Arc<OpenFile> {
     let handle = Some(Arc::new(Handle(handle)));
@@ -102,14 +144,7 @@ impl Shared {
         if let Some(outside) = &self.state.lock().outside {
             return Ok(outside.clone());
         }
-        let ends = Buffer::new(16)?;
-        host::call(Op::Pipe, [ends.offset(), 0, 0, 0, 0, 0])?;
-        let mut bytes = [0; 16];
-        ends.read(&mut bytes);
-        let [reads, writes] = [0, 8].map(|at| {
-            let word = bytes[at..at + 8].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            Some(Arc::new(Handle(word)))
-        });
+        let [reads, writes] = create(0)?.map(|handle| Some(Arc::new(handle)));
         let outside = Outside { reads, writes };
         // All other threads stand still: what is in the pipe stays there.
         let data = {
@@ -142,14 +177,22 @@ impl Shared {
     }
 }
 
-/// Reads what a pipe of the host's has; `None`: nothing yet.
-fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
-    let length = to.len().min(TRANSFER);
-    let buffer = Buffer::new(length)?;
-    match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
+/// Reads what a pipe of the host's has to a place in `to`; `None`: nothing yet.
+///
+/// # Errors
+/// Those of read(2), or with `peek` of recv(2).
+pub(crate) fn read_some(
+    handle: &Handle,
+    to: &mut Sink<'_>,
+    at: usize,
+    peek: bool,
+) -> Result<Option<usize>, Errno> {
+    let length = (to.len() - at).min(TRANSFER);
+    let buffer = Buffer::new(length.max(1))?;
+    match host::call(Op::PipeRead, [handle.0, buffer.offset(), length as u64, peek.into(), 0, 0]) {
         Ok(count) => {
             let count = usize::try_from(count).map_err(|_| Errno::EIO)?;
-            to.take(0, count, &buffer)?;
+            to.take(at, count, &buffer)?;
             Ok(Some(count))
         }
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
@@ -158,9 +201,12 @@ fn read_some(handle: &Handle, to: &mut Sink<'_>) -> Result<Option<usize>, Errno>
 }
 
 /// Writes what a pipe of the host's has room for; `None`: nothing yet.
-fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
+///
+/// # Errors
+/// Those of write(2).
+pub(crate) fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<usize>, Errno> {
     let length = (from.len() - done).min(TRANSFER);
-    let buffer = Buffer::new(length)?;
+    let buffer = Buffer::new(length.max(1))?;
     from.give(done, length, &buffer)?;
     match host::call(Op::PipeWrite, [handle.0, buffer.offset(), length as u64, 0, 0, 0]) {
         Ok(count) => usize::try_from(count).map(Some).map_err(|_| Errno::EIO),
@@ -169,11 +215,31 @@ fn write_some(handle: &Handle, from: &Source<'_>, done: usize) -> Result<Option<
     }
 }
 
+/// What an end is ready for now, of these `POLL` bits and those of errors.
+///
+/// # Errors
+/// Those of poll(2).
+pub(crate) fn ready(handle: &Handle, wanted: u32) -> Result<u32, Errno> {
+    let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
+    let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
+    let found = found & (wanted | poll::HUP | poll::ERR);
+    let normal = |bit, too| if found & bit != 0 { too } else { 0 };
+    Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM))
+}
+
 impl End {
     /// The host's end that this one stands for.
     fn handle(&self) -> Option<Arc<Handle>> {
         let outside = self.shared.outside()?;
         if self.writes { outside.writes } else { outside.reads }
+    }
+
+    /// EAGAIN. Of what is outside an edge comes after that: when it is ready the next time.
+    fn found_nothing(&self) -> Errno {
+        if self.handle().is_some() {
+            self.shared.changed.wake();
+        }
+        Errno::EAGAIN
     }
 
     fn await_change(&self, awaited: &mut wait::Awaited) {
@@ -188,7 +254,7 @@ impl End {
     /// Takes what is there; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>) -> Result<Option<usize>, Errno> {
         if let Some(handle) = self.handle() {
-            return read_some(&handle, to);
+            return read_some(&handle, to, 0, false);
         }
         let mut state = self.shared.state.lock();
         let count = state.data.len().min(to.len());
@@ -213,7 +279,7 @@ impl End {
             return Err(Errno::EPIPE);
         }
         let left = from.len() - done;
-        let room = CAPACITY.saturating_sub(state.data.len());
+        let room = state.room();
         let least = if from.len() <= PIPE_BUF { left } else { 1 };
         if room < least {
             return Ok(None);
@@ -261,7 +327,7 @@ impl File for End {
             return Ok(0);
         }
         let look = || match self.take(to)? {
-            None if nonblock => Err(Errno::EAGAIN),
+            None if nonblock => Err(self.found_nothing()),
             found => Ok(found),
         };
         let count = wait::until(None, |awaited| self.await_change(awaited), look)?.unwrap_or(0);
@@ -283,7 +349,7 @@ impl File for End {
         let mut done = 0;
         while done < from.len() {
             let look = || match self.put(from, done)? {
-                None if nonblock => Err(Errno::EAGAIN),
+                None if nonblock => Err(self.found_nothing()),
                 found => Ok(found),
             };
             match wait::until(None, |awaited| self.await_change(awaited), look) {
@@ -314,17 +380,12 @@ impl File for End {
 
     fn poll(&self) -> Result<u32, Errno> {
         if let Some(handle) = self.handle() {
-            let wanted = if self.writes { poll::OUT } else { poll::IN };
-            let (_, found) = wait::outside_ready(0, &[(handle.0, u64::from(wanted))], 0)?;
-            let found = u32::try_from(found.first().copied().unwrap_or(0)).map_err(|_| Errno::EIO)?;
-            let found = found & (poll::IN | poll::OUT | poll::HUP | poll::ERR);
-            let normal = |bit, too| if found & bit != 0 { too } else { 0 };
-            return Ok(found | normal(poll::IN, poll::RDNORM) | normal(poll::OUT, poll::WRNORM));
+            return ready(&handle, if self.writes { poll::OUT } else { poll::IN });
         }
         let state = self.shared.state.lock();
         let mut events = 0;
         if self.writes {
-            if CAPACITY.saturating_sub(state.data.len()) >= PIPE_BUF {
+            if state.room() >= PIPE_BUF {
                 events |= poll::OUT | poll::WRNORM;
             }
             if state.readers == 0 {
@@ -365,7 +426,25 @@ impl File for End {
     }
 
     fn pipe_size(&self) -> Option<usize> {
-        Some(CAPACITY)
+        Some(self.shared.state.lock().capacity())
+    }
+
+    fn set_pipe_size(&self, size: usize) -> Result<usize, Errno> {
+        let size = size.max(PIPE_BUF).checked_next_power_of_two().ok_or(Errno::EINVAL)?;
+        // As if `/proc/sys/fs/pipe-max-size` said so, which it does.
+        if size > CAPACITY {
+            return Err(Errno::EPERM);
+        }
+        let mut state = self.shared.state.lock();
+        if state.outside.is_some() {
+            // The host's pipe holds more, and nobody will see it.
+            return Ok(CAPACITY);
+        }
+        if state.data.len() > size {
+            return Err(Errno::EBUSY);
+        }
+        state.smaller = (size < CAPACITY).then_some(size);
+        Ok(size)
     }
 
     fn label(&self) -> Option<String> {

@@ -36,6 +36,9 @@ pub(crate) struct Received {
     pub(crate) files: Vec<Arc<OpenFile>>,
 }
 
+/// A connection that was accepted, and the peer's address.
+pub(crate) type Accepted = (Arc<dyn File>, Vec<u8>);
+
 /// A socket. Addresses and options are bytes, as Linux has them.
 pub(crate) trait Socket: Send + Sync {
     /// bind(2).
@@ -45,7 +48,7 @@ pub(crate) trait Socket: Send + Sync {
     fn listen(&self, backlog: u32) -> Result<(), Errno>;
 
     /// accept(2): the connection, and the peer's address.
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno>;
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno>;
 
     /// connect(2).
     fn connect(&self, address: &[u8], nonblock: bool) -> Result<(), Errno>;

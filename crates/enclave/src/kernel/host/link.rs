@@ -102,7 +102,7 @@ impl Link {
 
     /// Makes a call; `leave` leaves the enclave so that all requests in the ring are served.
     pub(super) fn call(&mut self, op: Op, args: [u64; 6], leave: impl Fn()) -> Result<u64, Errno> {
-        let polled = !op.may_wait() && self.is_polled();
+        let polled = !op.may_wait(&args) && self.is_polled();
         let id = self.push(op, args)?;
         let answer = if polled { self.wait_for_worker(id, op) } else { None };
         let result = answer.unwrap_or_else(|| {

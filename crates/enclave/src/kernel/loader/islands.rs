@@ -6,17 +6,18 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use casemate_enclave::rewrite::Island;
 use spin::Mutex;
 
 /// An island and the code that it belongs to.
-struct Known {
+pub(crate) struct Known {
     /// Start and end of the code.
-    code: (u64, u64),
+    pub(crate) code: (u64, u64),
     /// Start and end of the island.
-    place: (u64, u64),
-    island: Island,
+    pub(crate) place: (u64, u64),
+    pub(crate) island: Island,
 }
 
 /// By the start of the code.
@@ -27,6 +28,22 @@ pub(super) fn add(code: u64, length: u64, island: Island) {
     let end = island.address + island.code.len() as u64;
     let known = Known { code: (code, code + length), place: (island.address, end), island };
     ISLANDS.lock().insert(code, Arc::new(known));
+}
+
+/// All that is known, for another enclave.
+pub(crate) fn all() -> Vec<Arc<Known>> {
+    ISLANDS.lock().values().cloned().collect()
+}
+
+/// What another enclave knew of code that is here now.
+pub(crate) fn restore(
+    code: (u64, u64),
+    place: (u64, u64),
+    origins: Vec<(u64, u64)>,
+    resumes: Vec<(u64, u64)>,
+) {
+    let known = Known { code, place, island: Island::of_addresses(place.0, origins, resumes) };
+    ISLANDS.lock().insert(code.0, Arc::new(known));
 }
 
 /// Code has been unmapped, or replaced.

@@ -1,5 +1,7 @@
 //! Sockets of IPv4 and IPv6. The host holds them; bytes of connections go through streams.
 
+mod carry;
+
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,11 +13,14 @@ use casemate_enclave_abi::{Errno, Op, Stat, StatFs, StreamError, StreamReader, S
 use spin::Mutex;
 
 use super::options::{Facts, Options};
-use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, mark, net};
+use super::{AF_INET, AF_INET6, DATAGRAM, Number, STREAM, look_outside, mark, net};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
+use crate::fs::{Accepted, Carried, File, OpenFile, Received, Sink, Socket, Source, Transfer, devices};
 use crate::host::{self, Buffer};
+use crate::stats::{STATS, add};
 use crate::{signal, user};
+
+pub(crate) use carry::{Shared, take};
 
 /// Bytes of room from which on a connection counts as ready to be written to.
 const WRITABLE: u64 = CAPACITY / 3;
@@ -70,6 +75,10 @@ struct Inet {
     outgoing_seen: AtomicU64,
     /// A datagram did not go out.
     full: AtomicBool,
+    /// The host takes what comes from the kernel: the program has asked for it.
+    asked: AtomicBool,
+    /// Another process has it, too, or had.
+    shared: AtomicBool,
 }
 
 /// A new socket; EPROTONOSUPPORT and its like for what there is not.
@@ -91,6 +100,7 @@ impl Ends {
     /// Takes the enclave's ends of a socket's streams, before the host takes its.
     fn new(index: u64) -> Result<Arc<Self>, Errno> {
         let sockets = net()?.sockets;
+        sockets.slot(index).ok_or(Errno::EIO)?.asked.store(0, Ordering::SeqCst);
         let ends = || {
             Some(Self {
                 reader: Mutex::new(StreamReader::new(sockets.receive(index)?, CAPACITY)?),
@@ -131,6 +141,17 @@ impl Inet {
             incoming_seen: AtomicU64::new(slot.incoming.load(Ordering::Acquire)),
             outgoing_seen: AtomicU64::new(slot.outgoing.load(Ordering::Acquire)),
             full: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    /// Has the host take what comes from the kernel. Not before somebody wants it: a process that has the same connection may
+    /// be the one to read it.
+    fn ask(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.slot.asked.store(1, Ordering::SeqCst);
+            self.mark();
         }
     }
 
@@ -205,10 +226,14 @@ impl Inet {
 
     /// Reads a part of a connection; `None`: nothing yet.
     fn take(&self, ends: &Ends, to: &mut Sink<'_>, at: usize, how: Transfer) -> Result<Option<usize>, Errno> {
+        look_outside(self.index);
         let mut reader = ends.reader.lock();
         let ready = match reader.readable() {
             Ok(0) if ends.read_shut.load(Ordering::Acquire) => return Ok(Some(0)),
-            Ok(0) => return Ok(None),
+            Ok(0) => {
+                self.ask();
+                return Ok(None);
+            }
             Ok(ready) => ready,
             Err(error) => return self.failure(error).map_or(Ok(Some(0)), Err),
         };
@@ -224,6 +249,7 @@ impl Inet {
         drop(reader);
         let count = moved.map_err(|_| Errno::EIO)?;
         if !how.peek {
+            add(&STATS.stream_in, count as u64);
             // Between what was read and the look: the host does the same in the other order.
             fence(Ordering::SeqCst);
             if self.slot.want_read.load(Ordering::Relaxed) != 0 {
@@ -282,6 +308,8 @@ impl Inet {
         let moved = from.with(at, count, |bytes| writer.write(bytes))?.map_err(broken)?;
         drop(writer);
         self.mark();
+        look_outside(self.index);
+        add(&STATS.stream_out, moved as u64);
         Ok(Some(moved))
     }
 
@@ -399,7 +427,7 @@ impl Inet {
     }
 
     /// Takes a connection; `None`: there is none.
-    fn take_connection(&self) -> Result<Option<(Arc<dyn File>, Vec<u8>)>, Errno> {
+    fn take_connection(&self) -> Result<Option<Accepted>, Errno> {
         if self.phase() != Phase::Listening {
             return Err(Errno::EINVAL);
         }
@@ -428,6 +456,7 @@ impl Inet {
     }
 
     fn poll_stream(&self, ends: &Ends) -> u32 {
+        self.ask();
         let mut events = 0;
         let mut ended = false;
         match ends.reader.lock().readable() {
@@ -520,7 +549,8 @@ fn message(out: &Buffer) -> Result<Message, Errno> {
 impl Drop for Inet {
     fn drop(&mut self) {
         let mut reset = false;
-        if let Some(ends) = self.ends.get_mut().take() {
+        // Where another process has it, the connection does not end here.
+        if let Some(ends) = self.ends.get_mut().take().filter(|_| !*self.shared.get_mut()) {
             reset = ends.reader.lock().readable().is_ok_and(|unread| unread > 0);
             ends.writer.lock().finish();
         }
@@ -555,6 +585,7 @@ impl File for Inet {
         let value = match request {
             FIONREAD if self.kind == STREAM => {
                 let ends = self.connection().ok_or(Errno::EINVAL)?;
+                self.ask();
                 let ready = ends.reader.lock().readable().unwrap_or(0);
                 u32::try_from(ready).unwrap_or(u32::MAX)
             }
@@ -602,6 +633,10 @@ impl File for Inet {
         Some(self)
     }
 
+    fn carry(&self) -> Result<Carried, Errno> {
+        Ok(Carried::Inet(self.share()))
+    }
+
     fn label(&self) -> Option<String> {
         Some(self.names())
     }
@@ -625,7 +660,7 @@ impl Socket for Inet {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind != STREAM {
             return Err(Errno::EOPNOTSUPP);
         }

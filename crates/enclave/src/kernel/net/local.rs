@@ -3,6 +3,8 @@
 //! What is sent goes into the inbox of the receiver. A name in the file system is a file in memory, by whose node the socket is
 //! found; who removes the file removes the name.
 
+mod outside;
+
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -18,9 +20,14 @@ use spin::Mutex;
 use super::options::{Facts, Options, SOL_SOCKET};
 use super::{AF_UNIX, DATAGRAM, SEQPACKET, STREAM};
 use crate::fs::wait::{self, WaitQueue};
-use crate::fs::{File, OpenFile, Received, Sink, Socket, Source, Transfer, devices, namespace};
+use crate::fs::{
+    Accepted, Carried, File, OpenFile, PipeHandle, Received, Sink, Socket, Source, Transfer, devices,
+    namespace,
+};
 use crate::process::process;
 use crate::{signal, user};
+
+pub(crate) use outside::take;
 
 /// Bytes that wait in an inbox at most.
 const CAPACITY: usize = 212_992;
@@ -59,6 +66,8 @@ struct Mail {
     ended: bool,
     /// Nobody receives any more.
     closed: bool,
+    /// Its socket is gone.
+    gone: bool,
     /// The sender closed while something was unread.
     reset: bool,
     /// Connections that wait to be accepted, and how many may.
@@ -75,6 +84,8 @@ struct Inbox {
     sender: Mutex<Weak<WaitQueue>>,
     /// The receiver's name, as an address has it.
     name: Mutex<Vec<u8>>,
+    /// The receiver's socket of the host's, once another process has one of the pair.
+    outside: Mutex<Option<Arc<PipeHandle>>>,
 }
 
 /// A name that a socket is bound to.
@@ -94,6 +105,8 @@ struct Local {
     number: u64,
     inbox: Arc<Inbox>,
     peer: Mutex<Option<Arc<Inbox>>>,
+    /// One of socketpair(2)'s.
+    paired: bool,
     options: Options,
 }
 
@@ -108,11 +121,12 @@ pub(crate) fn open(kind: u32) -> Result<Arc<dyn File>, Errno> {
 }
 
 /// Two that are connected to each other.
-pub(crate) fn pair(kind: u32) -> Result<(Arc<dyn File>, Arc<dyn File>), Errno> {
+pub(crate) fn pair(kind: u32) -> Result<[Arc<dyn File>; 2], Errno> {
     check(kind)?;
-    let (first, second) = (Local::new(kind), Local::new(kind));
+    let (mut first, mut second) = (Local::unconnected(kind), Local::unconnected(kind));
+    (first.paired, second.paired) = (true, true);
     first.join(&second);
-    Ok((first, second))
+    Ok([Arc::new(first), Arc::new(second)])
 }
 
 /// The address of a family alone: no name.
@@ -182,19 +196,25 @@ impl Inbox {
 
 impl Local {
     fn new(kind: u32) -> Arc<Self> {
+        Arc::new(Self::unconnected(kind))
+    }
+
+    fn unconnected(kind: u32) -> Self {
         let inbox = Inbox {
             mail: Mutex::default(),
             queue: Arc::default(),
             sender: Mutex::default(),
             name: Mutex::new(unnamed()),
+            outside: Mutex::default(),
         };
-        Arc::new(Self {
+        Self {
             kind,
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             inbox: Arc::new(inbox),
             peer: Mutex::new(None),
+            paired: false,
             options: Options::default(),
-        })
+        }
     }
 
     /// Connects two to each other.
@@ -216,11 +236,20 @@ impl Local {
     fn awaits(&self, other: Option<&Arc<Inbox>>) -> impl FnMut(&mut wait::Awaited) + use<> {
         let queues: Vec<_> =
             [Some(&self.inbox), other].into_iter().flatten().map(|i| Arc::clone(&i.queue)).collect();
-        move |awaited| awaited.queues.extend(queues.iter().cloned())
+        let inbox = Arc::clone(&self.inbox);
+        // Who waits for another's inbox waits for room there.
+        let events = if other.is_some() { poll::OUT } else { poll::IN };
+        move |awaited| {
+            awaited.queues.extend(queues.iter().cloned());
+            inbox.outside(events, &mut awaited.pipes);
+        }
     }
 
     /// Takes what there is; `None`: nothing yet.
     fn take(&self, to: &mut Sink<'_>, at: usize, how: Transfer) -> Result<Option<Received>, Errno> {
+        if let Some(handle) = self.inbox.handle() {
+            return outside::receive(&handle, to, at, how.peek);
+        }
         let mut mail = self.inbox.mail.lock();
         if mail.packets.is_empty() {
             if core::mem::take(&mut mail.reset) {
@@ -278,6 +307,9 @@ impl Local {
         at: usize,
         files: &mut Vec<Arc<OpenFile>>,
     ) -> Result<Option<usize>, Errno> {
+        if let Some(handle) = self.inbox.handle() {
+            return outside::send(&handle, from, at, self.kind, files);
+        }
         let mut mail = to.mail.lock();
         if mail.closed {
             return Err(if self.kind == DATAGRAM { Errno::ECONNREFUSED } else { Errno::EPIPE });
@@ -315,10 +347,13 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
+        let outside = self.inbox.outside.lock().take();
+        drop(outside);
         NAMES.lock().retain(|(_, inbox, _)| !core::ptr::eq(inbox.as_ptr(), Arc::as_ptr(&self.inbox)));
         let (unread, waiting) = {
             let mut mail = self.inbox.mail.lock();
             mail.closed = true;
+            mail.gone = true;
             (core::mem::take(&mut mail.packets), core::mem::take(&mut mail.waiting))
         };
         let lost = !unread.is_empty() || !waiting.is_empty();
@@ -361,6 +396,7 @@ impl File for Local {
 
     fn ioctl(&self, request: u32, argument: u64) -> Result<u64, Errno> {
         let value = match request {
+            FIONREAD if self.inbox.handle().is_some() => return Err(Errno::EOPNOTSUPP),
             FIONREAD => {
                 let mail = self.inbox.mail.lock();
                 let first = mail.packets.front().map_or(0, |packet| packet.bytes.len());
@@ -374,6 +410,9 @@ impl File for Local {
     }
 
     fn poll(&self) -> Result<u32, Errno> {
+        if let Some(handle) = self.inbox.handle() {
+            return outside::poll(&handle);
+        }
         let mut events = 0;
         let over = {
             let mail = self.inbox.mail.lock();
@@ -410,6 +449,19 @@ impl File for Local {
 
     fn socket(&self) -> Option<&dyn Socket> {
         Some(self)
+    }
+
+    fn asked(&self) -> bool {
+        // It may be handed to another enclave at any time, and only the host knows of it then.
+        self.paired
+    }
+
+    fn outside(&self, events: u32, pipes: &mut Vec<(u64, u64)>) {
+        self.inbox.outside(events, pipes);
+    }
+
+    fn carry(&self) -> Result<Carried, Errno> {
+        self.share()
     }
 
     fn label(&self) -> Option<String> {
@@ -469,7 +521,7 @@ impl Socket for Local {
         Ok(())
     }
 
-    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn File>, Vec<u8>), Errno> {
+    fn accept(&self, nonblock: bool) -> Result<Accepted, Errno> {
         if self.kind == DATAGRAM {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -570,6 +622,9 @@ impl Socket for Local {
         let peer = self.connected();
         if peer.is_none() && !listens {
             return Err(Errno::ENOTCONN);
+        }
+        if let Some(handle) = self.inbox.handle() {
+            return outside::shutdown(&handle, read, write);
         }
         if read {
             self.inbox.mail.lock().closed = true;

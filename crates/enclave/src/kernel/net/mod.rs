@@ -18,14 +18,16 @@ use alloc::vec::Vec;
 
 use casemate_enclave::vfs::flags::poll;
 use casemate_enclave_abi::net::{Marks, Slot, Sockets};
+use casemate_enclave_abi::start::FLAG_SYNC_CALLS;
 use casemate_enclave_abi::{Errno, Layout, Op, Window};
 use spin::{Mutex, Once};
 
-pub(crate) use inet::open as open_inet;
-pub(crate) use local::{open as open_local, pair};
+pub(crate) use inet::{Shared as InetShared, open as open_inet, take as take_inet};
+pub(crate) use local::{open as open_local, pair, take as take_local};
 
 use crate::fs::wait::WaitQueue;
 use crate::host;
+use crate::process::process;
 
 /// Families of addresses.
 pub(crate) const AF_UNIX: u16 = 1;
@@ -85,6 +87,16 @@ pub(crate) fn drain() {
     }
     if net.outgoing.any() {
         net.outgoing.take(|number| net.tell(number, poll::OUT | poll::WRNORM | poll::ERR | poll::HUP));
+    }
+}
+
+/// Where calls are synchronous: leaves, so that the host does now to a socket, or with [`casemate_enclave_abi::op::NET_ALL`] to all, what it would do
+/// in its own time.
+pub(crate) fn look_outside(number: u64) {
+    if process().start.flags & FLAG_SYNC_CALLS != 0 && used() {
+        // A socket that the host does not have, it cannot look at.
+        let _ = host::call(Op::NetLook, [number, 0, 0, 0, 0, 0]);
+        drain();
     }
 }
 

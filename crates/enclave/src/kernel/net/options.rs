@@ -53,6 +53,16 @@ impl Options {
         self.deadline(1)
     }
 
+    /// Both time limits in ns, 0 for none: of receiving, of sending.
+    pub(super) fn limits(&self) -> [u64; 2] {
+        self.limits.lock().map(|limit| limit.unwrap_or(0))
+    }
+
+    /// Sets what [`Options::limits`] gives.
+    pub(super) fn set_limits(&self, limits: [u64; 2]) {
+        *self.limits.lock() = limits.map(|limit| (limit != 0).then_some(limit));
+    }
+
     /// Sets an option, if it is one of these.
     pub(super) fn set(&self, level: u32, option: u32, value: &[u8]) -> Option<Result<(), Errno>> {
         if level != SOL_SOCKET {

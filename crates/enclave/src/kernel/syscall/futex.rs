@@ -9,9 +9,9 @@ mod several;
 mod waiters;
 
 use super::{Errno, Result, int, uint};
-use crate::shared;
 use crate::arch::frame::Frame;
 use crate::sched::Thread;
+use crate::shared;
 use crate::syscall::time::{self, Clock};
 
 pub(super) use several::waitv;

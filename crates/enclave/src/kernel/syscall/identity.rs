@@ -4,6 +4,7 @@
 
 use casemate_enclave_abi::Op;
 use casemate_enclave_abi::op::{GROUP_GETPGID, GROUP_GETPPID, GROUP_GETSID, GROUP_SETPGID, GROUP_SETSID};
+use casemate_enclave_abi::start::FLAG_CHILD;
 
 use super::{Errno, Result, uint};
 use crate::arch::frame::Frame;
@@ -30,6 +31,8 @@ pub(crate) fn getegid(_: &mut Frame) -> Result {
 pub(crate) fn getppid(_: &mut Frame) -> Result {
     match vfork::parent() {
         Some(parent) => Ok(parent),
+        // The parent of the first process is not of the family, and stays what it is.
+        None if process().start.flags & FLAG_CHILD == 0 => Ok(process().start.ppid),
         None => group(GROUP_GETPPID, 0, 0),
     }
 }

@@ -288,3 +288,9 @@ pub(super) fn timer_delete(frame: &mut Frame) -> Result {
     drop(gone);
     Ok(0)
 }
+
+/// Drops the timers of timer_create(2), which do not outlive their program. Those of setitimer(2) do.
+pub(crate) fn forget() {
+    let gone = core::mem::take(&mut *POSIX.lock());
+    drop(gone);
+}

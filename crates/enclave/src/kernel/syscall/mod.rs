@@ -22,6 +22,7 @@ use crate::arch::vcpu::Vcpu;
 use crate::{sched, stats};
 
 pub(crate) use futex::{thread_ends as futexes_end, wake as wake_futex};
+pub(crate) use interval::forget as forget_timers;
 pub(crate) use trace::{set as set_trace, signal as trace_signal};
 
 /// What a system call gives.
@@ -92,7 +93,8 @@ pub(crate) fn before_guest(frame: &mut Frame) {
 /// Whether a call that a signal interrupted is made again after a handler with SA_RESTART (signal(7)): those that transfer
 /// or wait without a time limit.
 pub(crate) fn restarts(number: u64) -> bool {
-    const RESTARTING: [u64; 17] = [0, 1, 2, 16, 17, 18, 19, 20, 43, 44, 45, 61, 73, 202, 257, 288, 295];
+    const RESTARTING: [u64; 22] =
+        [0, 1, 2, 16, 17, 18, 19, 20, 42, 43, 44, 45, 46, 47, 61, 73, 202, 257, 288, 295, 299, 307];
     RESTARTING.contains(&number)
 }
 

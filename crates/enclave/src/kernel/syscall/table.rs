@@ -106,7 +106,7 @@ calls! {
     6 lstat(2) Full "" => file::stat::lstat;
     7 poll(3) Full "" => file::poll::poll;
     8 lseek(3) Partial "no holes are found" => file::io::lseek;
-    16 ioctl(3) Partial "terminal settings stay inside; FIONREAD of the console is 0 or 1" => file::descriptor::ioctl;
+    16 ioctl(3) Partial "FIOASYNC is taken and sends nothing; terminal settings stay inside; FIONREAD of the console is 0 or 1" => file::descriptor::ioctl;
     17 pread64(4) Full "" => file::io::pread64;
     18 pwrite64(4) Full "" => file::io::pwrite64;
     19 readv(3) Full "" => file::io::readv;
@@ -117,7 +117,7 @@ calls! {
     32 dup(1) Full "" => file::descriptor::dup;
     33 dup2(2) Full "" => file::descriptor::dup2;
     40 sendfile(4) Partial "a copy" => file::transfer::sendfile;
-    72 fcntl(3) Partial "deadlocks of waiting locks are not found; no leases, no signals" => file::descriptor::fcntl;
+    72 fcntl(3) Partial "deadlocks of waiting locks are not found; pipes hold 64 KiB at most; no leases, no signals" => file::descriptor::fcntl;
     73 flock(2) Full "" => file::lock::flock;
     74 fsync(1) Full "" => file::descriptor::fsync;
     75 fdatasync(1) Full "" => file::descriptor::fdatasync;
@@ -232,8 +232,8 @@ calls! {
     51 getsockname(3) Full "" => net::getsockname;
     52 getpeername(3) Full "" => net::getpeername;
     53 socketpair(4) Full "" => net::socketpair;
-    54 setsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::setsockopt;
-    55 getsockopt(5) Partial "those of docs/run.md; others are ENOPROTOOPT" => net::getsockopt;
+    54 setsockopt(5) Partial "plain numbers and times of sockets, TCP, IP and IPv6; others are ENOPROTOOPT" => net::setsockopt;
+    55 getsockopt(5) Partial "plain numbers and times of sockets, TCP, IP and IPv6; others are ENOPROTOOPT" => net::getsockopt;
     288 accept4(4) Full "" => net::accept4;
     299 recvmmsg(5) Partial "as recvmsg" => net::recvmmsg;
     307 sendmmsg(4) Partial "as sendmsg" => net::sendmmsg;

@@ -46,6 +46,11 @@ impl HostMount {
         Place { mount: self.number, path: inside.unwrap_or(".") }
     }
 
+    /// Its number in host calls.
+    pub(in crate::fs) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether it is the root directory.
     pub(in crate::fs) fn is_root(&self) -> bool {
         self.number == 0

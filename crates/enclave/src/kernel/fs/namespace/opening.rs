@@ -10,7 +10,7 @@ use casemate_enclave::vfs::tmpfs::Node;
 use casemate_enclave_abi::Errno;
 
 use super::mounts::{self, HostMount, MemoryMount};
-use super::{Inside, Spot, inside, is_directory, spot, walk_to};
+use super::{Inside, Spot, direct, inside, is_directory, spot, walk_to};
 use crate::fs::file::{File, Sink};
 use crate::fs::inotify::event;
 use crate::fs::listing::{Listing, Owner};
@@ -69,6 +69,17 @@ pub(crate) fn open(path: &Path, flags: u32, mode: u32) -> Result<Arc<OpenFile>, 
         return Err(Errno::EISDIR);
     }
     let ask = Ask { path, flags, mode, follow };
+    if flags & (o::CREAT | o::TMPFILE) == 0
+        && let Some(mount) = direct(path)
+        && !(mount.read_only && (ask.writes() || ask.has(o::TRUNC)))
+        && let Ok(opened) = host(&ask, mount, &path.normal)
+    {
+        if ask.has(o::TRUNC) {
+            opened.tell(event::MODIFY);
+        }
+        opened.tell(event::OPEN);
+        return Ok(opened);
+    }
     let (real, missing) = walk_to(path, follow)?;
     if missing && !ask.has(o::CREAT) {
         return Err(Errno::ENOENT);

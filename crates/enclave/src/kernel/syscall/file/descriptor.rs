@@ -105,9 +105,8 @@ pub(crate) fn fcntl(frame: &mut Frame) -> Result {
         c::SETOWN | c::GETOWN => Ok(0),
         c::GETPIPE_SZ => file.file().pipe_size().map(|size| size as u64).ok_or(Errno::EBADF),
         c::SETPIPE_SZ => {
-            // The size is fixed; smaller is granted, as Linux rounds up.
-            let size = file.file().pipe_size().ok_or(Errno::EBADF)? as u64;
-            if argument <= size { Ok(size) } else { Err(Errno::EPERM) }
+            let size = usize::try_from(uint(argument)).map_err(|_| Errno::EINVAL)?;
+            file.file().set_pipe_size(size).map(|size| size as u64)
         }
         c::ADD_SEALS => {
             if !file.writable() {
@@ -125,6 +124,7 @@ pub(crate) fn fcntl(frame: &mut Frame) -> Result {
 mod request {
     pub(super) const FIONREAD: u32 = 0x541b;
     pub(super) const FIONBIO: u32 = 0x5421;
+    pub(super) const FIOASYNC: u32 = 0x5452;
     pub(super) const FIONCLEX: u32 = 0x5450;
     pub(super) const FIOCLEX: u32 = 0x5451;
     pub(super) const FIOQSIZE: u32 = 0x5460;
@@ -138,6 +138,8 @@ pub(crate) fn ioctl(frame: &mut Frame) -> Result {
             process().files.lock().set_close_on_exec(int(fd), request == request::FIOCLEX)?;
         }
         request::FIONBIO => file.set_nonblock(user::read_value::<u32>(argument)? != 0),
+        // Taken, as F_SETOWN is, but nobody sends SIGIO.
+        request::FIOASYNC => drop(user::read_value::<u32>(argument)?),
         request::FIOQSIZE => user::write_value(argument, &file.stat()?.size)?,
         request::FIONREAD if file.stat()?.mode & u64::from(mode::TYPE) == u64::from(mode::REGULAR) => {
             let position = file.seek(0, 1)?;

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use casemate_enclave::vfs::flags::open as o;
+use casemate_enclave_abi::op::NET_ALL;
 
 use super::super::time::{self, Clock};
 use super::super::{Errno, Result, int, uint};
@@ -11,7 +12,7 @@ use super::{file, opened};
 use crate::arch::frame::Frame;
 use crate::fs::{Epoll, Event, OpenFile};
 use crate::process::process;
-use crate::user;
+use crate::{net, user};
 
 /// Bytes of `struct epoll_event`, which is packed.
 const EVENT: u64 = 12;
@@ -71,6 +72,7 @@ pub(crate) fn control(frame: &mut Frame) -> Result {
 fn wait_for(epoll: u64, out: u64, most: u64, deadline: Option<u64>) -> Result {
     let most = usize::try_from(int(most)).ok().filter(|most| *most > 0).ok_or(Errno::EINVAL)?;
     let holder = file(epoll)?;
+    net::look_outside(NET_ALL);
     let events = instance(&holder)?.wait(most.min(MOST), deadline)?;
     for (event, index) in events.iter().zip(0..) {
         let at = out.checked_add(index * EVENT).ok_or(Errno::EFAULT)?;

@@ -58,8 +58,8 @@ pub(super) fn record(file: &OpenFile, argument: u64, ask: Ask, of_open_file: boo
         return Err(Errno::EINVAL);
     }
     let (start, last) = range(file, &flock)?;
-    let (owner, process) =
-        if of_open_file { (LockOwner::of(file), 0) } else { (LockOwner::Process, locks::own_process()) };
+    let owner = if of_open_file { LockOwner::of(file) } else { locks::own() };
+    let process = if let LockOwner::Process(process) = owner { process.into() } else { 0 };
     let lock = Lock { owner, exclusive: flock.kind == F_WRLCK, start, last, process };
     if ask == Ask::Test {
         if flock.kind == F_UNLCK {

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use super::pi::{OWNER, OWNER_DIED, WAITERS};
 use super::ANY;
+use super::pi::{OWNER, OWNER_DIED, WAITERS};
 use crate::sched::Thread;
 use crate::user;
 

@@ -134,7 +134,7 @@ pub(crate) fn socketpair(frame: &mut Frame) -> Result {
         Ok(net::AF_INET | net::AF_INET6) => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EAFNOSUPPORT),
     }
-    let (first, second) = net::pair(kind)?;
+    let [first, second] = net::pair(kind)?;
     let first = add(first, flags)?;
     let second = add(second, flags).inspect_err(|_| close(first))?;
     if let Err(errno) = user::write_value(out, &[first, second]) {
