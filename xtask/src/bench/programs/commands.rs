@@ -42,7 +42,7 @@ programs! {
     "openjdk", "50 threads on one monitor, a parallel stream", [JAVA, "/usr/bin/javac"], false, None, java;
     "python3", "a script: json, hashes, threads, subprocesses", ["/usr/bin/python3"], false, None,
         |runner| runner.compare(&["/usr/bin/python3", "-c", include_str!("sources/script.py")], "", nothing, same);
-    "busybox sh", "a script with pipelines", ["/bin/busybox"], false, Some("what the last applet of a pipeline prints is missing"),
+    "busybox sh", "a script with pipelines", ["/bin/busybox"], false, None,
         |runner| runner.compare(&["/bin/busybox", "sh", "script.sh"], "", file("script.sh", SHELL), same);
     "bash", "a script: arrays, substitutions, traps, pipelines", ["/bin/bash"], false, None,
         |runner| runner.compare(&["/bin/bash", "--norc", "words.bash"], "", file("words.bash", BASH), same);
