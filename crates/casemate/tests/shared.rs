@@ -28,7 +28,8 @@ fn shared_in_the_hosts_memory() {
     let program = c("shared", &[]);
     let native = Command::new(&program).output().expect("the program starts");
     assert!(native.status.success(), "{}", text(&native.stderr));
-    for mode in [&["--vcpus", "2"][..], &["--no-edmm", "--heap", "64M"], &["--vcpus", "1", "--calls", "sync"]] {
+    for mode in [&["--vcpus", "2"][..], &["--no-edmm", "--heap", "64M"], &["--vcpus", "1", "--calls", "sync"]]
+    {
         let shielded = inside(&[mode, &["--shared-memory", "host"]].concat(), &program, &[]);
         let stderr = text(&shielded.stderr);
         assert_eq!(text(&shielded.stdout), text(&native.stdout), "{mode:?}: {stderr}");
@@ -61,7 +62,10 @@ fn copies_are_the_default_and_said_once() {
         let stderr = text(&output.stderr);
         assert_eq!(text(&output.stdout), expected, "{mode}: {stderr}");
         let copies = stderr.matches("a copy in each process after fork").count();
-        assert_eq!((copies, stderr.matches(UNPROTECTED).count()), if mode == "host" { (0, 1) } else { (1, 0) });
+        assert_eq!(
+            (copies, stderr.matches(UNPROTECTED).count()),
+            if mode == "host" { (0, 1) } else { (1, 0) }
+        );
     }
 }
 

@@ -16,8 +16,8 @@ use casemate_enclave_abi::window::WORD;
 use casemate_enclave_abi::{Offset, Op};
 use spin::{Mutex, Once};
 
-use crate::host::{self, Buffer};
 use crate::fs::mapped::Key;
+use crate::host::{self, Buffer};
 use crate::process::{AddressSpace, process};
 use crate::sched::{self, Thread};
 use crate::syscall::{Errno, Result};
