@@ -158,6 +158,7 @@ proptest! {
                     ResultBound::AtMostArg(index) => prop_assert!(value <= args[index]),
                     ResultBound::PagesAtMostArg(index) => prop_assert!(value <= args[index] && value % 4096 == 0),
                     ResultBound::BitsOfArg(index) => prop_assert_eq!(value | args[index], args[index]),
+                    ResultBound::Position => prop_assert!(i64::try_from(value).is_ok()),
                     ResultBound::Handle => prop_assert!(value <= MAX_HANDLE),
                 }
             }

@@ -35,6 +35,7 @@ fn tell(shared: &Shared, number: i32) {
     control.news.fetch_or(bit, Ordering::SeqCst);
     // Those who sleep, those who wait in a call, those who compute.
     control.wake.fetch_add(1, Ordering::SeqCst);
+    service.net.wake(0);
     let _ = service.parking.wake(0);
     let _ = write(&service.family.alarm, &1_u64.to_ne_bytes());
     shared.preemption.interrupt();

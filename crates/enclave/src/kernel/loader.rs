@@ -227,6 +227,9 @@ pub(crate) fn prepare(
     arguments: &[Vec<u8>],
     environment: &[Vec<u8>],
 ) -> Result<Prepared, LoadError> {
+    // A link to the program that runs would lead nowhere once that is replaced, and elsewhere in another process.
+    let followed = path.starts_with("/proc/").then(|| fs::without_links(path));
+    let path = followed.as_deref().unwrap_or(path);
     let Resolved { path, file, arguments } = resolve_scripts(path, arguments)?;
     let strings = arguments.iter().chain(environment).map(|string| string.len() + 9).sum::<usize>();
     if strings > MOST_STRINGS {
@@ -291,6 +294,7 @@ impl Prepared {
         let vdso = vdso::map().map_err(failed)?;
         let auxv = auxv(&elf, bias, interpreter_base, vdso);
         let rsp = build_stack(&path, &arguments, &environment, &auxv)?;
+        let path = if path.starts_with('/') { path } else { file.path().to_owned() };
         *process().image.lock() = Image { path, arguments, environment, auxv };
         Ok(Entry { rip: start, rsp })
     }

@@ -42,21 +42,21 @@ programs! {
     "openjdk", "50 threads on one monitor, a parallel stream", [JAVA, "/usr/bin/javac"], false, None, java;
     "python3", "a script: json, hashes, threads, subprocesses", ["/usr/bin/python3"], false, None,
         |runner| runner.compare(&["/usr/bin/python3", "-c", include_str!("sources/script.py")], "", nothing, same);
-    "busybox sh", "a script with pipelines", ["/bin/busybox"], false, None,
+    "busybox sh", "a script with pipelines", ["/bin/busybox"], false, Some("what the last applet of a pipeline prints is missing"),
         |runner| runner.compare(&["/bin/busybox", "sh", "script.sh"], "", file("script.sh", SHELL), same);
     "bash", "a script: arrays, substitutions, traps, pipelines", ["/bin/bash"], false, None,
         |runner| runner.compare(&["/bin/bash", "--norc", "words.bash"], "", file("words.bash", BASH), same);
     "git", "`git clone` of a local repository", ["/usr/bin/git"], false, None, git;
-    "gcc", "`gcc -O2` of a file: driver, compiler, assembler, linker", ["/usr/bin/gcc"], false, None, gcc;
+    "gcc", "`gcc -O2` of a file: driver, compiler, assembler, linker", ["/usr/bin/gcc"], false, Some("the linker misses what the assembler wrote to /tmp, which is in memory"), gcc;
     "cc1", "gcc's compiler alone", [CC1], false, None,
         |runner| runner.compare(&[CC1, "-quiet", "-O2", "-o", "-", "primes.c"], "", file("primes.c", C_SOURCE), same);
     "openssl", "a key, a certificate, its verification", ["/usr/bin/openssl"], false, None, openssl;
-    "stress-ng pthread", "`--pthread 2 --verify`", [STRESS], false, None, |runner| stress(runner, "pthread");
-    "stress-ng futex", "`--futex 2 --verify`", [STRESS], false, None, |runner| stress(runner, "futex");
-    "stress-ng pipe", "`--pipe 2 --verify`", [STRESS], false, None, |runner| stress(runner, "pipe");
-    "stress-ng sock", "`--sock 2 --verify`", [STRESS], false, None, |runner| stress(runner, "sock");
-    "stress-ng epoll", "`--epoll 2 --verify`", [STRESS], false, None, |runner| stress(runner, "epoll");
-    "stress-ng sigq", "`--sigq 2 --verify`", [STRESS], false, None, |runner| stress(runner, "sigq");
+    "stress-ng pthread", "`--pthread 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "pthread");
+    "stress-ng futex", "`--futex 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "futex");
+    "stress-ng pipe", "`--pipe 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "pipe");
+    "stress-ng sock", "`--sock 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "sock");
+    "stress-ng epoll", "`--epoll 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "epoll");
+    "stress-ng sigq", "`--sigq 2 --verify`", [STRESS], false, Some("its workers count in memory that they share; the counts stay zero"), |runner| stress(runner, "sigq");
 }
 
 const STRESS: &str = "/usr/bin/stress-ng";

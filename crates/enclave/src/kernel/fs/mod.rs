@@ -61,7 +61,7 @@ pub(crate) use open_file::OpenFile;
 pub(crate) use pipe::{
     Handle as PipeHandle, pipe, read_some as pipe_read, ready as pipe_poll, sockets, write_some as pipe_write,
 };
-pub(crate) use proc::NODE_NAME;
+pub(crate) use proc::{NODE_NAME, without_links};
 pub(crate) use signalfd::SignalFd;
 pub(crate) use socket::{Accepted, Received, Socket, Transfer};
 pub(crate) use table::{Descriptor, Files, MAX_DESCRIPTORS};

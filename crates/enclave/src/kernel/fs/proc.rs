@@ -124,10 +124,15 @@ pub(super) fn cwd() -> String {
 /// The program's path without links, as Linux shows it.
 pub(super) fn exe() -> String {
     let path = process().image.lock().path.clone();
+    without_links(&path)
+}
+
+/// What a path leads to; the path itself where it leads nowhere.
+pub(crate) fn without_links(path: &str) -> String {
     let cwd = cwd();
     match Path::new(&cwd, path.as_bytes()) {
         Ok(path) => namespace::real(&path).unwrap_or(path.normal),
-        Err(_) => path,
+        Err(_) => path.into(),
     }
 }
 
