@@ -88,6 +88,7 @@ impl Host {
             parking: Parking::new(window.window(), &layout).unwrap(),
             family: Family::new(&[], None).unwrap(),
             net: Net::new(window.window(), &layout).unwrap(),
+            shared_memory: Shared::new(false).unwrap(),
         };
         let arena = layout.arena().offset.0;
         Self { server: Server::new(Arc::new(service)), window, arena, enclave, _rootfs: rootfs }
@@ -242,5 +243,13 @@ proptest! {
                 prop_assert!(check(op, &args, response.result).is_ok(), "{:?} {:x?} {:#x}", op, args, response.result);
             }
         }
+    }
+}
+
+#[test]
+fn shared_memory_is_only_where_it_was_asked_for() {
+    let mut host = Host::new();
+    for op in [Op::SharedCreate, Op::SharedMap, Op::SharedUnmap, Op::SharedProtect, Op::SharedWake] {
+        assert_eq!(host.call(op, &[0, 4096, 1, 4096, 3]), Err(Errno::ENOSYS), "{op:?}");
     }
 }

@@ -63,3 +63,19 @@ pub(crate) fn protect(place: Place, prot: MprotectFlags) -> Result<(), Errno> {
     // SAFETY: as above.
     unsafe { mprotect(with_exposed_provenance_mut(place.start), place.length, prot) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_whole_pages_of_the_range() {
+        assert!(Place::new(0, SHARED_SIZE).is_some());
+        assert!(Place::new(SHARED_SIZE - 4096, 4096).is_some());
+        for (place, length) in
+            [(0, 0), (1, 4096), (0, 4095), (SHARED_SIZE, 4096), (4096, SHARED_SIZE), (u64::MAX - 4095, 4096)]
+        {
+            assert_eq!(Place::new(place, length), None, "{place:#x} {length:#x}");
+        }
+    }
+}
