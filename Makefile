@@ -33,7 +33,6 @@ test: setup ## everything a change must pass: lints, unit tests, the same enclav
 	$(CARGO) build --release --locked --workspace
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory programs OPTIONS=--short
 	@$(MAKE) --no-print-directory loom
 	@$(MAKE) --no-print-directory reproducible
 	@$(MAKE) --no-print-directory attack
