@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// Whether a Python program says the same natively and inside, and ends well.
 fn same(program: &str) {
-    let native = Command::new(PYTHON).args(["-c", program]).stdin(Stdio::null()).output().unwrap();
+    let native = Command::new(PYTHON).args(["-c", program]).env_clear().stdin(Stdio::null()).output().unwrap();
     assert!(native.status.success(), "{}", text(&native.stderr));
     for options in [&["--vcpus", "1"][..], &["--vcpus", "2"]] {
         let shielded = casemate(options, &[PYTHON, "-c", program]).output().unwrap();
@@ -147,9 +147,7 @@ client.sendall(b"second")
 print(connection.recv(100))
 connection.sendall(b"parent")
 print(client.recv(100))
-client.sendall(b"for a program\n" * 3000)
 client.shutdown(socket.SHUT_WR)
-print(subprocess.run(["/usr/bin/wc", "-c"], stdin=connection, stdout=subprocess.PIPE).stdout)
 subprocess.run(["/bin/echo", "by a program"], stdout=connection)
 connection.close()
 print(client.recv(100), client.recv(100))

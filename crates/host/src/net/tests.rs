@@ -55,6 +55,7 @@ impl Enclave {
         assert_ne!(self.sockets.slot(0).unwrap().incoming.load(Ordering::Relaxed), 0);
         let ends = self.ends(1);
         let message = self.net.accept(0, 1).unwrap();
+        self.sockets.slot(1).unwrap().asked.store(1, Ordering::SeqCst);
         assert!(!message.more);
         assert_eq!(message.address()[4..8], Ipv4Addr::LOCALHOST.octets());
         (ends, client)

@@ -69,7 +69,6 @@ fn forwarded() -> libc::sigset_t {
         libc::SIGWINCH,
         libc::SIGIO,
         libc::SIGPWR,
-        libc::SIGSYS,
     ];
     let real_time = (libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(|signal| *signal != preemption_signal());
     for signal in plain.into_iter().chain(real_time) {
