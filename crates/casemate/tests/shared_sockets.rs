@@ -50,7 +50,7 @@ if pid == 0:
     b.send(b"end")
     os._exit(3)
 b.close()
-print(a.recv(100))
+print(a.recv(4))
 print(select.select([a], [], [], 20)[0] == [a])
 print(a.recv(100))
 a.send(b"second")

@@ -119,7 +119,10 @@ impl Vcpu {
                     self.shared.workers.enter();
                 }
                 Exit::Ready => self.start_others()?,
-                Exit::Exit(status) => return Ok(status),
+                Exit::Exit(status) => {
+                    self.shared.service.net.settle();
+                    return Ok(status);
+                }
                 Exit::Fatal { message_len } => return Err(self.last_words(message_len)),
                 Exit::Handled => return Err(self.wrong("it left by Handled without an exception")),
             }

@@ -33,6 +33,9 @@ const LOOK: u64 = 1_000_000;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
+/// How long an end waits for peers that take what is left for them.
+const SETTLE_NS: u64 = 5 * NS_PER_S;
+
 /// The kernel's side: epoll, with an eventfd in it.
 pub(super) fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -93,6 +96,19 @@ impl Net {
                 socket.pump(self.teller, index, false, scratch);
             }
         });
+    }
+
+    /// Sends what a program has written before its end: what is in its streams, and of connections that it has closed.
+    pub(crate) fn settle(&self) {
+        if !self.used() {
+            return;
+        }
+        let mut scratch = vec![0; CHUNK];
+        self.flush(&mut scratch);
+        let deadline = monotonic_ns().saturating_add(SETTLE_NS);
+        while !self.lingering().is_empty() && monotonic_ns() < deadline {
+            self.wait(deadline, &mut scratch);
+        }
     }
 
     /// Waits for events, at most until a time (CLOCK_MONOTONIC, ns), and does what they ask for.
