@@ -22,7 +22,8 @@ fn text(bytes: &[u8]) -> String {
 
 /// Whether a Python program says the same natively and inside, and ends well.
 fn same(program: &str) {
-    let native = Command::new(PYTHON).args(["-c", program]).env_clear().stdin(Stdio::null()).output().unwrap();
+    let native =
+        Command::new(PYTHON).args(["-c", program]).env_clear().stdin(Stdio::null()).output().unwrap();
     assert!(native.status.success(), "{}", text(&native.stderr));
     for options in [&["--vcpus", "1"][..], &["--vcpus", "2"]] {
         let shielded = casemate(options, &[PYTHON, "-c", program]).output().unwrap();
