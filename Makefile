@@ -49,10 +49,12 @@ unit: ## unit and integration tests that need no lab
 # The release build that is there. OPTIONS=--write writes docs/programs.md.
 OPTIONS ?=
 programs: ## unmodified Debian programs and servers, native and inside
+	@scripts/setup.sh programs
 	$(CARGO) xtask bench shield --programs $(OPTIONS)
 
 MINUTES ?= 60
 soak: ## the four servers inside, an hour of mixed load
+	@scripts/setup.sh programs
 	$(CARGO) xtask bench shield --soak --minutes $(MINUTES)
 
 # In a folder of its own: cfg(loom) would have everything built again.

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Prepares a Debian 12 machine, as root, for Casemate: packages, and the BPF file system.
 #
-#   scripts/setup.sh [build|demo|test|bench]
+#   scripts/setup.sh [build|demo|test|bench|programs]
 #
-# Each level has what the one before it has and more; bench needs no more than test. Running it again costs a second. It starts no service.
+# Each level has what the one before it has and more. Running it again costs a second. It starts no service.
 set -euo pipefail
 
 readonly NEEDED_RUST=1.95
@@ -11,11 +11,15 @@ readonly NEEDED_RUST=1.95
 build_packages=(clang-14 gcc libc6-dev libelf-dev make pkg-config zlib1g-dev)
 # The demo: one engine, and the small system that its containers run.
 demo_packages=(busybox-static ca-certificates docker.io runc)
-# The tests: every engine, the root file systems, the tools that cases call, and the programs that run in enclaves.
+# The tests: every engine, the root file systems, the tools that cases call, and programs that run in enclaves.
 test_packages=(
-  apache2 apache2-utils bpftool crun curl debootstrap default-jdk-headless e2fsprogs fuse-overlayfs git golang-go kmod
-  libmemcached-tools libpython3.11-testsuite memcached mount musl-tools nginx-light nodejs openssl podman postgresql-15
-  procps python3 qemu-system-x86 redis-server redis-tools slirp4netns sqlite3 stress-ng tini uidmap util-linux wrk xz-utils
+  bpftool crun curl debootstrap e2fsprogs fuse-overlayfs git golang-go kmod mount musl-tools nginx-light podman procps python3
+  qemu-system-x86 redis-server redis-tools slirp4netns sqlite3 tini uidmap util-linux xz-utils
+)
+bench_packages=(apache2-utils wrk)
+# More programs that run in enclaves, and their clients.
+programs_packages=(
+  apache2 default-jdk-headless libmemcached-tools libpython3.11-testsuite memcached nodejs openssl postgresql-15 stress-ng
 )
 
 say() { echo "setup: $*"; }
@@ -94,8 +98,12 @@ packages=("${build_packages[@]}")
 case $level in
   build) ;;
   demo) packages+=("${demo_packages[@]}") ;;
-  test | bench) packages+=("${demo_packages[@]}" "${test_packages[@]}") ;;
-  *) die "unknown level '$level': use build, demo, test or bench" ;;
+  test) packages+=("${demo_packages[@]}" "${test_packages[@]}") ;;
+  bench) packages+=("${demo_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}") ;;
+  programs)
+    packages+=("${demo_packages[@]}" "${test_packages[@]}" "${bench_packages[@]}" "${programs_packages[@]}")
+    ;;
+  *) die "unknown level '$level': use build, demo, test, bench or programs" ;;
 esac
 
 # A build needs root only for packages that are missing.
