@@ -177,7 +177,7 @@ pub(crate) fn kicked() {
 
 /// Whether the host has signals for the program.
 pub(crate) fn has_news() -> bool {
-    host().controls[0].as_ref().is_some_and(|control| control.news.load(Ordering::Relaxed) != 0)
+    host().controls[0].as_ref().is_some_and(|control| control.news.load(Ordering::SeqCst) != 0)
 }
 
 /// Takes them, a bit each.

@@ -19,10 +19,14 @@ const TAKEN: u64 = !(signal::bit(signal::SIGILL)
 /// `si_code` of a child's end.
 const CLD_EXITED: i32 = 1;
 
+/// Whether there is something to look for. What comes while a child of vfork(2) runs is its parent's, and has time.
+pub(crate) fn waits() -> bool {
+    host::has_news() && !vfork::is_child()
+}
+
 /// Looks for signals that the host has brought. On the way to guest code, in idle vCPUs, behind waits outside.
 pub(crate) fn look() {
-    // What comes while a child of vfork(2) runs is its parent's, and waits.
-    if !host::has_news() || vfork::is_child() {
+    if !waits() {
         return;
     }
     let mut news = host::take_news() & TAKEN;

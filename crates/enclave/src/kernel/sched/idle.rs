@@ -60,7 +60,8 @@ fn sleep(here: usize) {
     queue::set_parked(here, true);
     timers::expire();
     shared::look();
-    if queue::all_empty() {
+    // Signals, too: the host counts a wake behind each, perhaps before it was read.
+    if queue::all_empty() && !crate::family::news::waits() {
         let begin = clock::monotonic_ns();
         host::sleep(timers::next(), seen);
         add(&STATS.idle_ns, clock::monotonic_ns().saturating_sub(begin));
