@@ -72,11 +72,7 @@ impl File for EventFd {
         if to.len() < 8 {
             return Err(Errno::EINVAL);
         }
-        let look = || match self.take() {
-            None if nonblock => Err(Errno::EAGAIN),
-            taken => Ok(taken),
-        };
-        let value = wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?.unwrap_or(0);
+        let value = wait::blocking(self, nonblock, || Ok(self.take()))?;
         self.changed.wake();
         to.put(0, &value.to_le_bytes())?;
         Ok(8)
@@ -97,11 +93,7 @@ impl File for EventFd {
         if value > MAX {
             return Err(Errno::EINVAL);
         }
-        let look = || match self.add(value) {
-            None if nonblock => Err(Errno::EAGAIN),
-            added => Ok(added),
-        };
-        wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?;
+        wait::blocking(self, nonblock, || Ok(self.add(value)))?;
         self.changed.wake();
         Ok((0, 8))
     }

@@ -297,11 +297,7 @@ impl File for Inotify {
 
     fn read(&self, _position: u64, to: &mut Sink<'_>, nonblock: bool) -> Result<usize, Errno> {
         let room = to.len();
-        let look = || match self.take(room)? {
-            None if nonblock => Err(Errno::EAGAIN),
-            taken => Ok(taken),
-        };
-        let bytes = wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?.unwrap_or_default();
+        let bytes = wait::blocking(self, nonblock, || self.take(room))?;
         to.put(0, &bytes)?;
         Ok(bytes.len())
     }

@@ -74,11 +74,7 @@ impl File for SignalFd {
         }
         let thread = sched::current();
         let set = self.set.load(Ordering::Relaxed);
-        let look = || match signal::take_of(&thread, set) {
-            None if nonblock => Err(Errno::EAGAIN),
-            taken => Ok(taken),
-        };
-        let mut found = wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?;
+        let mut found = Some(wait::blocking(self, nonblock, || Ok(signal::take_of(&thread, set)))?);
         let mut done = 0;
         while let Some((number, info)) = found {
             to.put(done, &record(number, &info))?;

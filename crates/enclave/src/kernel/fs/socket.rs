@@ -76,4 +76,15 @@ pub(crate) trait Socket: Send + Sync {
 
     /// recvfrom(2).
     fn receive(&self, to: &mut Sink<'_>, how: Transfer) -> Result<Received, Errno>;
+
+    /// read(2): how many bytes.
+    fn receive_bytes(&self, to: &mut Sink<'_>, nonblock: bool) -> Result<usize, Errno> {
+        Ok(self.receive(to, Transfer { nonblock, ..Transfer::default() })?.count)
+    }
+
+    /// write(2): a position, which sockets have not, and how many bytes.
+    fn send_bytes(&self, from: &Source<'_>, nonblock: bool) -> Result<(u64, usize), Errno> {
+        let how = Transfer { nonblock, ..Transfer::default() };
+        Ok((0, self.send(from, None, Vec::new(), how)?))
+    }
 }

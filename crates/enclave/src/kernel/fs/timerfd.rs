@@ -107,11 +107,7 @@ impl File for TimerFd {
         if to.len() < 8 {
             return Err(Errno::EINVAL);
         }
-        let look = || match self.take() {
-            None if nonblock => Err(Errno::EAGAIN),
-            taken => Ok(taken),
-        };
-        let count = wait::until(None, |awaited| self.queues(&mut awaited.queues), look)?.unwrap_or(0);
+        let count = wait::blocking(self, nonblock, || Ok(self.take()))?;
         to.put(0, &count.to_le_bytes())?;
         Ok(8)
     }

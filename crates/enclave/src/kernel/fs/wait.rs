@@ -181,6 +181,24 @@ pub(crate) fn until<T>(
     }
 }
 
+/// Does something to a file with `attempt`, which gives `None` while that cannot be done; waits until it can, unless
+/// `nonblock`.
+///
+/// # Errors
+/// EAGAIN: it cannot be done, and it shall not wait. EINTR. Those of `attempt`.
+pub(crate) fn blocking<T>(
+    file: &dyn File,
+    nonblock: bool,
+    mut attempt: impl FnMut() -> Result<Option<T>, Errno>,
+) -> Result<T, Errno> {
+    let look = || match attempt()? {
+        None if nonblock => Err(Errno::EAGAIN),
+        done => Ok(done),
+    };
+    // Without a deadline it ends with something, or an error.
+    until(None, |awaited| file.queues(&mut awaited.queues), look)?.ok_or(Errno::EAGAIN)
+}
+
 enum Step<T> {
     Found(T),
     TimeOver,

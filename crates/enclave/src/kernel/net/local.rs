@@ -381,7 +381,7 @@ impl File for Local {
     }
 
     fn read(&self, _position: u64, to: &mut Sink<'_>, nonblock: bool) -> Result<usize, Errno> {
-        Ok(self.receive(to, Transfer { nonblock, ..Transfer::default() })?.count)
+        self.receive_bytes(to, nonblock)
     }
 
     fn write(
@@ -390,8 +390,7 @@ impl File for Local {
         from: &Source<'_>,
         nonblock: bool,
     ) -> Result<(u64, usize), Errno> {
-        let how = Transfer { nonblock, ..Transfer::default() };
-        Ok((0, self.send(from, None, Vec::new(), how)?))
+        self.send_bytes(from, nonblock)
     }
 
     fn ioctl(&self, request: u32, argument: u64) -> Result<u64, Errno> {
