@@ -160,16 +160,6 @@ impl Family {
         self.pipes.add(self.take_descriptor()?)
     }
 
-    /// Passes a file to a child.
-    pub(crate) fn pass_file(&self, child: u64, file: &OwnedFd) -> Result<(), Errno> {
-        self.channel(child)?.pass(file)
-    }
-
-    /// Takes the next file that the parent has passed.
-    pub(crate) fn take_file(&self) -> Result<OwnedFd, Errno> {
-        self.channel(0)?.take()
-    }
-
     /// Forgets the channel to a child.
     pub(crate) fn close(&self, child: u64) -> Result<(), Errno> {
         lock(&self.children).remove(&child).map(drop).ok_or(Errno::EBADF)

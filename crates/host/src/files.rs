@@ -98,13 +98,7 @@ impl Files {
     /// Opens a file of a mount; gives its handle.
     pub(crate) fn open_in(&self, mount: &Mounted, path: &[u8], flags: u64, mode: u64) -> Result<u64, Errno> {
         let flags = OFlags::from_bits_retain(u32::try_from(flags).map_err(|_| Errno::EINVAL)?);
-        let file = mount.open(path, flags, mounted::mode(mode)?)?;
-        let mut handles = self.handles();
-        let handle = handles.add(file)?;
-        if mount.writable().is_ok() {
-            handles.changeable.insert(handle);
-        }
-        Ok(handle)
+        self.hold(mount.open(path, flags, mounted::mode(mode)?)?, mount)
     }
 
     /// Opens a file by its path and Linux's flags; gives its handle. Whatever would write gives `EROFS`.
@@ -221,10 +215,14 @@ impl Files {
 
     /// A file that a parent has passed, of the mount of this number; gives its handle.
     pub(crate) fn adopt(&self, file: OwnedFd, mount: u64) -> Result<u64, Errno> {
-        let writable = self.mount(mount)?.ok_or(Errno::EINVAL)?.writable().is_ok();
+        self.hold(file, self.mount(mount)?.ok_or(Errno::EINVAL)?)
+    }
+
+    /// Gives a file of a mount a handle.
+    fn hold(&self, file: OwnedFd, mount: &Mounted) -> Result<u64, Errno> {
         let mut handles = self.handles();
         let handle = handles.add(file)?;
-        if writable {
+        if mount.writable().is_ok() {
             handles.changeable.insert(handle);
         }
         Ok(handle)

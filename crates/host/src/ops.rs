@@ -113,8 +113,8 @@ impl Server {
                 service.change_names(op, args).map(|()| 0)
             }
             Op::Change => files.change(a, b, [c, d, e, f]).map(|()| 0),
-            Op::FilePass => service.family.pass_file(a, &*files.get(b)?).map(|()| 0),
-            Op::FileTake => files.adopt(service.family.take_file()?, a),
+            Op::FilePass => service.family.pass_descriptor(a, &*files.get(b)?).map(|()| 0),
+            Op::FileTake => files.adopt(service.family.take_descriptor()?, a),
             Op::Seek => files.seek(a, b, c),
             Op::Truncate => files.truncate(a, b).map(|()| 0),
             Op::Sync => files.sync(a, b != 0).map(|()| 0),

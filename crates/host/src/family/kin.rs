@@ -11,18 +11,24 @@ use crate::files::errno;
 /// A process: its parent and its process group.
 #[derive(Clone, Copy, Debug)]
 struct Process {
+    /// It only waits to be waited for.
+    dead: bool,
     parent: i32,
     group: i32,
 }
 
-/// Parent and group of a process, by its line in procfs; `None` where there is none, or it is dead.
+/// A process by its line in procfs; `None` where there is none.
 fn process(pid: i32) -> Option<Process> {
     let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name, which may hold anything: state, parent, group.
     let after = line.iter().rposition(|byte| *byte == b')')?;
     let text = str::from_utf8(line.get(after.checked_add(1)?..)?).ok()?;
-    let mut words = text.split_ascii_whitespace().skip(1);
-    Some(Process { parent: words.next()?.parse().ok()?, group: words.next()?.parse().ok()? })
+    let mut words = text.split_ascii_whitespace();
+    Some(Process {
+        dead: matches!(words.next()?, "Z" | "X"),
+        parent: words.next()?.parse().ok()?,
+        group: words.next()?.parse().ok()?,
+    })
 }
 
 /// The family, the first process included.
@@ -98,10 +104,9 @@ pub(super) fn end(root: Pid) {
     // What is started meanwhile is found in the next round.
     for _ in 0..100 {
         let rest: Vec<Pid> = family(root)
-            .into_keys()
-            .filter(|pid| *pid != root.as_raw_pid())
-            .filter_map(Pid::from_raw)
-            .filter(|pid| !is_dead(*pid))
+            .into_iter()
+            .filter(|(pid, process)| *pid != root.as_raw_pid() && !process.dead)
+            .filter_map(|(pid, _)| Pid::from_raw(pid))
             .collect();
         if rest.is_empty() {
             return;
@@ -112,11 +117,4 @@ pub(super) fn end(root: Pid) {
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-}
-
-/// Whether it only waits to be waited for.
-fn is_dead(pid: Pid) -> bool {
-    let line = std::fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-    let after = line.iter().rposition(|byte| *byte == b')').unwrap_or(0);
-    line.get(after.saturating_add(2)).is_none_or(|state| matches!(state, b'Z' | b'X'))
 }
