@@ -1,19 +1,11 @@
 //! `casemate run --mount` and `--tmpfs`: programs do with files inside what they do natively.
 
-#[expect(dead_code, reason = "other tests have programs of other kinds")]
-mod programs;
-
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use programs::c;
-
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::command::{casemate, shielded, text};
+use crate::programs::c;
 
 fn script(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab/programs").join(name);
@@ -21,9 +13,8 @@ fn script(name: &str) -> String {
 }
 
 fn inside(options: &[&str], arguments: &[&str]) -> Output {
-    let mut command = Command::new(CASEMATE);
-    command.args(["run", "--platform", "emulated", "--vcpus", "2"]).args(options).arg("--").args(arguments);
-    command.current_dir("/").stdin(Stdio::null()).output().expect("casemate starts")
+    let options = [&["--vcpus", "2"], options].concat();
+    shielded(&options, arguments).output().expect("casemate starts")
 }
 
 #[track_caller]
@@ -181,7 +172,7 @@ fn timers_send_signals() {
     let program = c("timers", &[]);
     let native = Command::new(&program).output().expect("a program");
     for vcpus in ["--vcpus=1", "--vcpus=2"] {
-        let mut command = Command::new(CASEMATE);
+        let mut command = casemate();
         let output = command
             .args(["run", "--platform", "emulated", vcpus, "--"])
             .arg(&program)

@@ -1,27 +1,18 @@
 //! Threads inside: many, and such as wait for each other all the time. They say what they say natively.
 
-#[expect(dead_code, reason = "programs here are in C")]
-mod programs;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use programs::c;
-
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::command::{shielded, text};
+use crate::programs::c;
 
 fn natively(program: &Path, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().expect("the program starts")
 }
 
 fn inside(mode: &[&str], program: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(CASEMATE);
-    command.args(["run", "--platform", "emulated"]).args(mode).arg("--").arg(program).args(arguments);
-    command.output().expect("casemate starts")
+    let mut command = shielded(mode, &[program]);
+    command.args(arguments).output().expect("casemate starts")
 }
 
 #[track_caller]

@@ -1,16 +1,14 @@
 //! `casemate run`: real programs inside an emulated enclave say what they say natively, and end as they end natively.
 
-mod programs;
-
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use programs::{c, go};
+use crate::command::{casemate, end, text};
+use crate::programs::{assembly, c, go};
 
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
 const ENVIRONMENT: [(&str, &str); 3] =
     [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("CASEMATE_TEST", "seen")];
 
@@ -41,22 +39,13 @@ fn natively<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Output {
 }
 
 fn inside<S: AsRef<OsStr>>(mode: &[&str], arguments: &[S], input: &[u8]) -> Output {
-    let mut command = Command::new(CASEMATE);
+    let mut command = casemate();
     command.args(["run", "--platform", "emulated"]).args(mode);
     for (name, value) in ENVIRONMENT {
         command.arg("--env").arg(format!("{name}={value}"));
     }
     command.arg("--").args(arguments).current_dir("/");
     feed(&mut command, input)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Exit code or signal. Natively there may be a core file besides; that is the machine's setting.
-fn end(status: ExitStatus) -> (Option<i32>, Option<i32>) {
-    (status.code(), status.signal())
 }
 
 #[track_caller]
@@ -192,7 +181,7 @@ fn an_emulated_platform_says_so_first() {
 
 /// Runs something that cannot work; returns the exit code and the last line of standard error.
 fn failing(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(CASEMATE).arg("run").args(arguments).output().expect("casemate starts");
+    let output = casemate().arg("run").args(arguments).output().expect("casemate starts");
     let stderr = text(&output.stderr);
     (output.status.code(), stderr.lines().last().unwrap_or_default().to_owned())
 }
@@ -248,7 +237,7 @@ fn bad_input_is_one_line_that_names_it() {
         (vec!["--platform", "emulated", "--sigstruct", "/etc/passwd", "--", "/bin/true"], "/etc/passwd"),
         (vec!["--vcpus", "99", "--", "/bin/true"], "99"),
     ] {
-        let output = Command::new(CASEMATE).arg("run").args(&arguments).output().expect("casemate starts");
+        let output = casemate().arg("run").args(&arguments).output().expect("casemate starts");
         let stderr = text(&output.stderr);
         assert!(!output.status.success(), "{arguments:?}");
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");
@@ -260,13 +249,13 @@ fn a_signature_for_another_enclave_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let key = folder.path().join("key.pem");
     let signature = folder.path().join("other.sigstruct");
-    let casemate = |arguments: &[&OsStr]| {
-        let output = Command::new(CASEMATE).arg("enclave").args(arguments).output().expect("casemate starts");
+    let enclave = |arguments: &[&OsStr]| {
+        let output = casemate().arg("enclave").args(arguments).output().expect("casemate starts");
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     };
     let word = OsStr::new;
-    casemate(&[word("key"), word("--out"), key.as_os_str()]);
-    casemate(&[
+    enclave(&[word("key"), word("--out"), key.as_os_str()]);
+    enclave(&[
         word("sign"),
         word("--key"),
         key.as_os_str(),
@@ -277,7 +266,7 @@ fn a_signature_for_another_enclave_is_refused() {
         signature.as_os_str(),
     ]);
     let run = |more: &[&str]| {
-        let mut command = Command::new(CASEMATE);
+        let mut command = casemate();
         command.args(["run", "--platform", "emulated", "--sigstruct"]).arg(&signature).args(more);
         command.args(["--", "/bin/true"]).output().expect("casemate starts")
     };
@@ -291,7 +280,7 @@ fn a_signature_for_another_enclave_is_refused() {
 /// The kernel's entry, exit and exception code is entered again at every instruction of a whole run, and nothing changes.
 #[test]
 fn every_instruction_can_be_interrupted() {
-    let program = programs::assembly("step");
+    let program = assembly("step");
     let shielded = inside(&["--single-step", "--stats", "--vcpus", "1"], &[program.as_os_str()], b"");
     let stderr = text(&shielded.stderr);
     assert_eq!(text(&shielded.stdout), "stepped\n", "{stderr}");

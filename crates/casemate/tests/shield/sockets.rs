@@ -2,35 +2,17 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
+use crate::command::{PYTHON, Server, free_port, shielded};
 
 /// How long a server may take to come up, and a client to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that is ended when the test is over.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A port that nobody listens at.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its number").port()
-}
-
 fn inside(arguments: &[&str]) -> Command {
-    let mut command = Command::new(CASEMATE);
-    command.args(["run", "--platform", "emulated", "--vcpus", "2", "--env", "PATH=/usr/sbin:/usr/bin", "--"]);
-    command.args(arguments).current_dir("/").stdin(Stdio::null());
-    command
+    shielded(&["--vcpus", "2", "--env", "PATH=/usr/sbin:/usr/bin"], arguments)
 }
 
 /// Starts a server and waits until it takes connections at a port.
@@ -62,8 +44,6 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     };
     (0..length).map(|_| next()).collect()
 }
-
-const PYTHON: &str = "/usr/bin/python3";
 
 const THREADS: &str = "
 import socketserver, sys

@@ -1,21 +1,13 @@
 //! Memory that processes share: with `--shared-memory host` it is as natively, and without the program is told.
 
-#[expect(dead_code, reason = "programs here are in C")]
-mod programs;
-
 use std::path::Path;
 use std::process::{Command, Output};
 
-use programs::c;
-
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
+use crate::command::{CASEMATE, text};
+use crate::programs::c;
 
 /// What a program is told whose shared memory is the host's.
 const UNPROTECTED: &str = "NOT PROTECTED";
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 fn inside(mode: &[&str], program: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");

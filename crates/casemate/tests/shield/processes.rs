@@ -1,11 +1,9 @@
 //! Programs of more than one process: shells, Python, git say inside what they say natively.
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
-const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::command::{PATH, end, shielded, text};
 
 fn natively(arguments: &[&str]) -> Output {
     let mut command = Command::new("/usr/bin/env");
@@ -14,22 +12,11 @@ fn natively(arguments: &[&str]) -> Output {
 }
 
 fn casemate(mode: &[&str], arguments: &[&str]) -> Command {
-    let mut command = Command::new(CASEMATE);
-    command.args(["run", "--platform", "emulated", "--env", PATH]).args(mode).arg("--").args(arguments);
-    command.current_dir("/").stdin(Stdio::null());
-    command
+    shielded(&[&["--env", PATH], mode].concat(), arguments)
 }
 
 fn inside(mode: &[&str], arguments: &[&str]) -> Output {
     casemate(mode, arguments).output().expect("casemate starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn end(status: ExitStatus) -> (Option<i32>, Option<i32>) {
-    (status.code(), status.signal())
 }
 
 /// The same output and the same end, natively and inside.

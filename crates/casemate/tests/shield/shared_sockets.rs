@@ -1,23 +1,14 @@
 //! Sockets that more than one process has: children serve what their parents have opened, inside as natively.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const CASEMATE: &str = env!("CARGO_BIN_EXE_casemate");
-const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
-const PYTHON: &str = "/usr/bin/python3";
+use crate::command::{PATH, PYTHON, Server, free_port, shielded, text};
 
 fn casemate(options: &[&str], arguments: &[&str]) -> Command {
-    let mut command = Command::new(CASEMATE);
-    command.args(["run", "--platform", "emulated", "--env", PATH]).args(options).arg("--").args(arguments);
-    command.current_dir("/").stdin(Stdio::null());
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    shielded(&[&["--env", PATH], options].concat(), arguments)
 }
 
 /// Whether a Python program says the same natively and inside, and ends well.
@@ -203,9 +194,6 @@ print(os.waitpid(pid, 0)[1])
     );
 }
 
-/// A server, which ends with this.
-struct Server(Child);
-
 impl Server {
     fn signal(&self, signal: &str) {
         let pid = self.0.id().to_string();
@@ -223,17 +211,6 @@ impl Server {
         }
         None
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(program: &str, arguments: &[&str]) -> Output {

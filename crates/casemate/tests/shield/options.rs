@@ -1,8 +1,10 @@
-//! The options of `casemate run`. What programs do inside is in `shield.rs`.
+//! The options of `casemate run`. What programs do inside is in the other modules.
 
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::command::{casemate, text};
 
 /// `casemate run` with a state directory of its own, on the emulated platform.
 struct Runner {
@@ -15,7 +17,7 @@ impl Runner {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        let mut command = casemate();
         command.env("XDG_STATE_HOME", self.state.path());
         command.args(["run", "--platform", "emulated"]).args(arguments);
         command
@@ -24,10 +26,6 @@ impl Runner {
     fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("casemate starts")
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
@@ -50,10 +48,7 @@ fn options_behind_the_program_are_the_programs() {
 
 #[test]
 fn options_that_there_are_not_are_refused_with_our_own_code() {
-    let run = |arguments: &[&str]| {
-        let casemate = env!("CARGO_BIN_EXE_casemate");
-        Command::new(casemate).arg("run").args(arguments).output().expect("casemate starts")
-    };
+    let run = |arguments: &[&str]| casemate().arg("run").args(arguments).output().expect("casemate starts");
     for (arguments, word) in [
         (["--no-such-option", "true"].as_slice(), "--no-such-option"),
         (&["--platform", "abacus", "true"], "no platform is called \"abacus\""),
